@@ -1,0 +1,3 @@
+"""From positions and cells to edge vectors."""
+
+from equinet_kernels.geometry.reference import edge_vectors as edge_vectors

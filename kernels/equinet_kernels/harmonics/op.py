@@ -1,0 +1,33 @@
+"""The spherical harmonics operator."""
+
+import torch
+from torch import Tensor, nn
+
+from equinet_kernels.harmonics.reference import coupling_tables, spherical_harmonics_reference
+from equinet_kernels.spec import MAX_L
+
+
+class SphericalHarmonics(nn.Module):
+    """Real spherical harmonics Y_0 .. Y_l_max of unit vectors; conventions of :mod:`equinet_kernels.basis`.
+
+    Args:
+        l_max: highest degree, 0..6.
+        dtype: of the directions and the result.
+
+    Raises:
+        ValueError: l_max out of range.
+    """
+
+    operator = "harmonics"
+    tables: Tensor
+
+    def __init__(self, l_max: int, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        if not 0 <= l_max <= MAX_L:
+            raise ValueError(f"l_max must be 0..{MAX_L}, got {l_max}")
+        self.l_max = l_max
+        self.register_buffer("tables", coupling_tables(l_max).to(dtype), persistent=False)
+
+    def forward(self, directions: Tensor) -> Tensor:
+        """[E, 3] unit vectors -> [E, (l_max + 1)^2]."""
+        return spherical_harmonics_reference(directions, self.tables, self.l_max)

@@ -1,0 +1,51 @@
+"""The connectivity of a batch in the form operators need, built once per batch and shared by all layers."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class EdgeTopology(NamedTuple):
+    """Receiver-sorted edges in compressed rows, and the permutation that sorts them by sender.
+
+    Sums over receivers run along rows, sums over senders (the backward pass) along the permutation: no atomics either
+    way.
+    """
+
+    senders: Tensor  # [E] int64
+    receivers: Tensor  # [E] int64, non-decreasing
+    row_ptr: Tensor  # [N + 1] int64; edges of receiver n are row_ptr[n]..row_ptr[n + 1]
+    sender_perm: Tensor  # [E] int64; senders[sender_perm] is non-decreasing
+
+
+def edge_topology(senders: Tensor, receivers: Tensor, num_nodes: int) -> EdgeTopology:
+    """Build the topology of a batch.
+
+    Args:
+        senders: [E] int64.
+        receivers: [E] int64, non-decreasing (not checked here: see :func:`check_topology`).
+        num_nodes: N.
+    """
+    nodes = torch.arange(num_nodes + 1, device=receivers.device)
+    row_ptr = torch.searchsorted(receivers, nodes)
+    return EdgeTopology(senders, receivers, row_ptr, torch.argsort(senders, stable=True))
+
+
+def check_topology(topology: EdgeTopology, num_nodes: int) -> None:
+    """Check what kernels rely on. Costs a device synchronisation: for tests and debugging.
+
+    Raises:
+        ValueError: edges not sorted by receiver, or an index out of range.
+    """
+    senders, receivers = topology.senders, topology.receivers
+    if senders.shape != receivers.shape or senders.dim() != 1:
+        raise ValueError(f"senders and receivers must be [E], got {senders.shape} and {receivers.shape}")
+    if senders.numel() == 0:
+        return
+    if bool((receivers[1:] < receivers[:-1]).any()):
+        raise ValueError("edges must be sorted by receiver")
+    low = min(int(senders.min()), int(receivers.min()))
+    high = max(int(senders.max()), int(receivers.max()))
+    if low < 0 or high >= num_nodes:
+        raise ValueError(f"edge indices run over {low}..{high}, but there are {num_nodes} nodes")
