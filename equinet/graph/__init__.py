@@ -1,0 +1,10 @@
+"""Structures as graphs: one immutable type, neighbour search, periodic images."""
+
+from equinet.graph.atomic_graph import AtomicGraph as AtomicGraph
+from equinet.graph.atomic_graph import atoms_per_graph as atoms_per_graph
+from equinet.graph.atomic_graph import collate as collate
+from equinet.graph.atomic_graph import move as move
+from equinet.graph.atomic_graph import num_graphs as num_graphs
+from equinet.graph.atomic_graph import split as split
+from equinet.graph.atomic_graph import volumes as volumes
+from equinet.graph.neighbors import build_graph as build_graph
