@@ -1,0 +1,261 @@
+"""From atom energies to energy, forces, virial and stress: the only place where an energy is differentiated."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Optional
+
+import torch
+from torch import Tensor, nn
+
+from equinet.elements import SYMBOLS
+from equinet.errors import InputError
+from equinet.graph import AtomicGraph, volumes
+from equinet.models.nequip import NequIPArchitecture
+from equinet.models.zbl import ZBL
+from equinet.nn import PolynomialEnvelope
+from equinet_kernels import edge_topology, edge_vectors, segment_sum
+
+
+class Prediction(NamedTuple):
+    """What a potential says of a batch of B structures with N atoms. All but the features are float64."""
+
+    energy: Tensor  # [B] eV; the mean over a committee's members
+    atom_energies: Tensor  # [N] eV
+    forces: Tensor  # [N, 3] eV/Angstrom
+    virial: Tensor  # [B, 3, 3] eV, -dE/dstrain, of every structure
+    stress: Tensor  # [B, 3, 3] eV/Angstrom^3, -virial/V, tension positive; NaN unless periodic in three directions
+    features: Tensor  # [N, F] what the last linear map reads
+    member_energies: Tensor  # [M, B] eV; M = 1 for a single model
+
+
+class Potential(nn.Module):
+    """An interatomic potential: an architecture's atom energies with their references, and all derivatives.
+
+    The energy of atom i of species s is ``E0[s] + scale[s] f_i + shift[s]`` plus half of its pairs' repulsion (with
+    ``zbl``). With ``subtract_isolated`` the architecture's answer for an isolated atom is subtracted from ``f_i``,
+    and the shift fades in with the coordination ``n_i = sum_j envelope(r_ij)`` as ``1 - exp(-n_i)``: an isolated atom
+    has exactly E0.
+
+    Args:
+        architecture: hyper-parameters.
+        species: atomic numbers it knows, ascending.
+        isolated_energies: E0 of each species, eV.
+        scale: of the architecture's output, eV, one or one for each species.
+        shift: of each species, eV.
+        subtract_isolated: see above.
+        zbl: whether to add screened nuclear repulsion.
+        dtype: of weights and features; geometry and energies are float64 whatever it is.
+        provenance: where the potential comes from, JSON-able; kept in the model file.
+
+    Raises:
+        InputError: species not ascending or unknown; numbers of values that do not fit.
+    """
+
+    def __init__(
+        self,
+        architecture: NequIPArchitecture,
+        species: Sequence[int],
+        isolated_energies: Sequence[float],
+        scale: float | Sequence[float],
+        shift: Sequence[float] | None = None,
+        subtract_isolated: bool = True,
+        zbl: bool = False,
+        dtype: torch.dtype = torch.float32,
+        provenance: dict[str, Any] | None = None,
+    ) -> None:
+        from equinet.models import ARCHITECTURES  # the table lists this module's neighbours
+
+        super().__init__()
+        species = [int(z) for z in species]
+        if not species or species != sorted(set(species)) or not 0 < species[0] <= species[-1] < len(SYMBOLS):
+            raise InputError(f"species must be distinct atomic numbers in ascending order, got {species}")
+        if dtype not in (torch.float32, torch.float64):
+            raise InputError(f"dtype must be float32 or float64, got {dtype}")
+        self.architecture = architecture
+        self.provenance = provenance or {}
+        self.species = species
+        self.cutoff = float(architecture.cutoff)
+        self.dtype = dtype
+        self.subtract_isolated = subtract_isolated
+        self.model = ARCHITECTURES[type(architecture)](architecture, len(species), dtype)
+        self.coordination = PolynomialEnvelope(self.cutoff)
+        self.zbl: Optional[ZBL] = ZBL(self.cutoff) if zbl else None
+
+        scales = [scale] * len(species) if isinstance(scale, (int, float)) else scale
+        for name, values in (
+            ("reference_energies", isolated_energies),
+            ("scale", scales),
+            ("shift", shift if shift is not None else [0.0] * len(species)),
+        ):
+            tensor = torch.tensor([float(v) for v in values], dtype=torch.float64)
+            if tensor.shape != (len(species),) or not torch.isfinite(tensor).all():
+                raise InputError(f"{name} needs one finite number for each of {len(species)} species, got {values}")
+            self.register_buffer(name, tensor)
+        index = torch.full((len(SYMBOLS),), -1, dtype=torch.int64)
+        index[species] = torch.arange(len(species))
+        self.register_buffer("species_index", index, persistent=False)
+
+    reference_energies: Tensor  # [S] eV
+    scale: Tensor  # [S] eV
+    shift: Tensor  # [S] eV
+    species_index: Tensor  # [119] index of each atomic number, -1 if unknown
+
+    def forward(self, graph: AtomicGraph) -> Prediction:
+        """Energy, forces, virial and stress. In training mode the derivatives can be differentiated again.
+
+        Works under ``torch.no_grad``; not under ``torch.inference_mode``.
+
+        Raises:
+            InputError: an element the potential does not know (checked on the CPU only: it would stop a GPU).
+        """
+        if not torch.jit.is_scripting():
+            return self._checked(graph)
+        return self._differentiated(graph)
+
+    @torch.jit.unused
+    def _checked(self, graph: AtomicGraph) -> Prediction:
+        """What Python adds to the scripted form: a check of the elements, and gradients under ``no_grad``."""
+        if graph.numbers.device.type == "cpu":
+            self.check_elements(graph.numbers)
+        with torch.enable_grad():
+            return self._differentiated(graph)
+
+    def _differentiated(self, graph: AtomicGraph) -> Prediction:
+        """Energies and their derivatives with respect to positions and strain."""
+        positions = graph.positions.detach().requires_grad_(True)
+        strain = torch.zeros_like(graph.cell).requires_grad_(True)
+        energies, atom_energies, features = self._energies(graph, positions, strain)
+        energy = energies.mean(dim=0)  # [B]
+        gradients = torch.autograd.grad(
+            [energy.sum()], [positions, strain], create_graph=self.training, allow_unused=True
+        )
+        position_gradient, strain_gradient = gradients[0], gradients[1]
+        forces = torch.zeros_like(positions) if position_gradient is None else -position_gradient
+        virial = torch.zeros_like(strain) if strain_gradient is None else -strain_gradient
+        stress = -virial / volumes(graph).view(-1, 1, 1)
+        if not self.training:
+            energy, atom_energies, features, energies = (
+                energy.detach(),
+                atom_energies.detach(),
+                features.detach(),
+                energies.detach(),
+            )
+        return Prediction(energy, atom_energies.mean(dim=0), forces, virial, stress, features, energies)
+
+    def energy(self, graph: AtomicGraph) -> Tensor:
+        """Energies alone, [B] eV."""
+        strain = torch.zeros_like(graph.cell)
+        return self._energies(graph, graph.positions, strain)[0].mean(dim=0)
+
+    @torch.jit.unused
+    def hessian(self, graph: AtomicGraph) -> Tensor:
+        """Second derivatives of one structure's energy with respect to its positions.
+
+        Args:
+            graph: one structure.
+
+        Returns:
+            [3N, 3N] eV/Angstrom^2, float64.
+
+        Raises:
+            InputError: a batch of several structures, or an element the potential does not know.
+        """
+        if graph.cell.shape[0] != 1:
+            raise InputError("a Hessian is of one structure; split the batch")
+        self.check_elements(graph.numbers)
+        with torch.enable_grad():
+            positions = graph.positions.detach().requires_grad_(True)
+            energy = self._energies(graph, positions, torch.zeros_like(graph.cell))[0].mean(dim=0).sum()
+            if not energy.requires_grad:
+                return torch.zeros(positions.numel(), positions.numel(), dtype=positions.dtype)
+            (gradient,) = torch.autograd.grad(energy, positions, create_graph=True)
+            rows = [
+                torch.autograd.grad(component, positions, retain_graph=True)[0].flatten()
+                for component in gradient.flatten()
+            ]
+        return torch.stack(rows)
+
+    @property
+    @torch.jit.unused
+    def isolated_energies(self) -> Tensor:
+        """Energy of an isolated atom of each species, [S] float64 eV."""
+        if self.subtract_isolated:
+            return self.reference_energies.clone()
+        with torch.no_grad():
+            device = self.scale.device
+            species = torch.arange(len(self.species), device=device)
+            none = torch.zeros(0, dtype=torch.int64, device=device)
+            vectors = torch.zeros(0, 3, dtype=torch.float64, device=device)
+            isolated = self.model(vectors, species, edge_topology(none, none, len(self.species))).energies
+            return self.reference_energies + self.shift + self.scale * isolated.to(torch.float64).mean(dim=0)
+
+    @torch.jit.unused
+    def with_dtype(self, dtype: torch.dtype) -> "Potential":
+        """Return a copy with weights and features in another precision, in eval mode, on the same device."""
+        with torch.random.fork_rng(devices=[]):  # the random weights drawn here are overwritten
+            copy = Potential(
+                self.architecture,
+                species=self.species,
+                isolated_energies=self.reference_energies.tolist(),
+                scale=self.scale.tolist(),
+                shift=self.shift.tolist(),
+                subtract_isolated=self.subtract_isolated,
+                zbl=self.zbl is not None,
+                dtype=dtype,
+                provenance=self.provenance,
+            )
+        copy.load_state_dict(self.state_dict())
+        return copy.to(self.scale.device).eval()
+
+    @torch.jit.unused
+    def check_elements(self, numbers: Tensor) -> None:
+        """Check that the potential knows every element.
+
+        Args:
+            numbers: [N] atomic numbers.
+
+        Raises:
+            InputError: naming the elements it does not know, and those it does.
+        """
+        inside = (numbers > 0) & (numbers < len(SYMBOLS))
+        known = inside & (self.species_index.to(numbers.device)[numbers * inside] >= 0)
+        if not bool(known.all()):
+            unknown = sorted(set(numbers[~known].tolist()))
+            names = ", ".join(SYMBOLS[z] if 0 < z < len(SYMBOLS) else f"atomic number {z}" for z in unknown)
+            knows = ", ".join(SYMBOLS[z] for z in self.species)
+            raise InputError(f"the potential does not know {names}; it was trained for {knows}")
+
+    def _energies(self, graph: AtomicGraph, positions: Tensor, strain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Energies [M, B] and [M, N] in eV, features [N, F], of the structures under a strain [B, 3, 3]."""
+        senders, receivers, batch = graph.senders, graph.receivers, graph.batch
+        atoms = positions.shape[0]
+        species = self.species_index.index_select(0, graph.numbers)  # [N]
+        vectors = edge_vectors(positions, graph.cell, batch, senders, receivers, graph.images)  # [E, 3]
+        symmetric = 0.5 * (strain + strain.transpose(1, 2))
+        edge_strain = symmetric.index_select(0, batch.index_select(0, receivers))  # [E, 3, 3]
+        vectors = vectors + torch.bmm(vectors.unsqueeze(1), edge_strain).squeeze(1)
+        lengths = torch.linalg.vector_norm(vectors, dim=1)  # [E]
+
+        scale = self.scale.index_select(0, species)
+        shift = self.shift.index_select(0, species)
+        if self.subtract_isolated:
+            # one atom of each species without edges rides along at the end of the batch
+            isolated = torch.arange(len(self.species), device=species.device)
+            nodes = atoms + len(self.species)
+            topology = edge_topology(senders, receivers, nodes)
+            output = self.model(vectors, torch.cat([species, isolated]), topology)
+            values = output.energies.to(torch.float64)  # [M, N + S]
+            difference = values.narrow(1, 0, atoms) - values.narrow(1, atoms, nodes - atoms).index_select(1, species)
+            coordination = segment_sum(self.coordination(lengths), receivers, atoms)  # [N]
+            bound = scale * difference - shift * torch.expm1(-coordination)
+            # the difference of two equal numbers computed in different rows is rounding, not zero
+            contribution = torch.where(coordination > 0.0, bound, torch.zeros_like(bound))
+        else:
+            output = self.model(vectors, species, edge_topology(senders, receivers, atoms))
+            contribution = scale * output.energies.to(torch.float64) + shift
+        atom_energies = self.reference_energies.index_select(0, species) + contribution  # [M, N]
+        if self.zbl is not None:
+            z = graph.numbers.to(torch.float64)
+            pairs = self.zbl(lengths, z.index_select(0, senders), z.index_select(0, receivers))  # [E]
+            atom_energies = atom_energies + segment_sum(pairs, receivers, atoms)
+        energies = segment_sum(atom_energies.transpose(0, 1), batch, graph.cell.shape[0]).transpose(0, 1)
+        return energies, atom_energies, output.features.narrow(0, 0, atoms)

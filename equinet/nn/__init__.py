@@ -1,0 +1,12 @@
+"""Equivariant building blocks. They take plain tensors, script and export; layouts of flat rows come from
+equinet_kernels."""
+
+from equinet.nn.activation import NormalizedActivation as NormalizedActivation
+from equinet.nn.gate import Gate as Gate
+from equinet.nn.interaction import Interaction as Interaction
+from equinet.nn.linear import EquivariantLinear as EquivariantLinear
+from equinet.nn.linear import SpeciesLinear as SpeciesLinear
+from equinet.nn.radial import BesselBasis as BesselBasis
+from equinet.nn.radial import PolynomialEnvelope as PolynomialEnvelope
+from equinet.nn.radial import RadialNetwork as RadialNetwork
+from equinet.nn.radial import XPLOREnvelope as XPLOREnvelope

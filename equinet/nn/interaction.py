@@ -1,0 +1,65 @@
+"""One round of message passing."""
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from equinet.nn.gate import Gate
+from equinet.nn.linear import EquivariantLinear, SpeciesLinear
+from equinet.nn.radial import RadialNetwork
+from equinet_kernels import ConvSpec, EdgeTopology, Layout, UVUConv
+
+
+class Interaction(nn.Module):
+    """Linear, convolution with radial weights, linear, self-connection by species, gate (Batzner et al. 2022, Fig. 1).
+
+    Args:
+        spec: of the convolution; its x layout is that of the input features.
+        layout_out: wanted; every irreducible representation in it must be an output of the spec.
+        num_species: S.
+        radial_sizes: sizes of the radial network's input and hidden layers.
+        mean_neighbors: messages are divided by the square root of this.
+        self_connection: whether the input is added through a linear map of its own for each species.
+        dtype: of weights and features.
+    """
+
+    def __init__(
+        self,
+        spec: ConvSpec,
+        layout_out: Layout,
+        num_species: int,
+        radial_sizes: list[int],
+        mean_neighbors: float,
+        self_connection: bool,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__()
+        self.gate = Gate(layout_out)
+        self.linear_in = EquivariantLinear(spec.x, spec.x, dtype)
+        self.radial = RadialNetwork([*radial_sizes, spec.weight_dim], dtype)
+        self.conv = UVUConv(spec, dtype)
+        self.linear_out = EquivariantLinear(spec.out, self.gate.layout_in, dtype)
+        self.norm = float(mean_neighbors) ** -0.5
+        self.self_connection: Optional[SpeciesLinear] = (
+            SpeciesLinear(num_species, spec.x, self.gate.layout_in, dtype) if self_connection else None
+        )
+
+    def forward(self, x: Tensor, species: Tensor, y: Tensor, basis: Tensor, topology: EdgeTopology) -> Tensor:
+        """One round.
+
+        Args:
+            x: [N, dim x] features.
+            species: [N] int64.
+            y: [E, (l_max + 1)^2] harmonics of the edge directions.
+            basis: [E, number of radial functions].
+            topology: of the graph.
+
+        Returns:
+            [N, dim out] features.
+        """
+        messages = self.conv(self.linear_in(x), y, self.radial(basis), topology)
+        out = self.linear_out(messages * self.norm)
+        if self.self_connection is not None:
+            out = out + self.self_connection(x, species)
+        return self.gate(out)

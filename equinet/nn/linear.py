@@ -1,0 +1,86 @@
+"""Linear maps that mix channels of one irreducible representation, and leave its components alone."""
+
+from typing import List
+
+import torch
+from torch import Tensor, nn
+
+from equinet_kernels import Layout
+
+
+def _shared_blocks(layout_in: Layout, layout_out: Layout) -> List[List[int]]:
+    """For each output block: [offset in the input, 2l + 1, C in, C out]; C in = 0 where the input has no such block."""
+    starts = {block[1:]: (offset, block.channels) for offset, block in zip(layout_in.offsets, layout_in, strict=True)}
+    rows = []
+    for block in layout_out:
+        offset, channels = starts.get(block[1:], (0, 0))
+        rows.append([offset, 2 * block.l + 1, channels, block.channels])
+    return rows
+
+
+class EquivariantLinear(nn.Module):
+    """Rows of one layout to rows of another; one weight matrix per irreducible representation they share.
+
+    Output blocks that the input lacks are zero. Weights are drawn from N(0, 1) and divided by sqrt(C in) when used.
+
+    Args:
+        layout_in: of the input rows.
+        layout_out: of the output rows.
+        dtype: of the weights.
+    """
+
+    def __init__(self, layout_in: Layout, layout_out: Layout, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.blocks = _shared_blocks(layout_in, layout_out)
+        self.weights = nn.ParameterList(nn.Parameter(torch.randn(b[2], b[3], dtype=dtype)) for b in self.blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, dim in] -> [N, dim out]."""
+        rows = x.shape[0]
+        out: List[Tensor] = []
+        for number, weight in enumerate(self.weights):
+            block = self.blocks[number]
+            start, components, channels = block[0], block[1], block[2]
+            if channels == 0:
+                out.append(x.new_zeros([rows, components * block[3]]))
+            else:
+                x_block = x.narrow(1, start, components * channels).reshape(rows, components, channels)
+                out.append((x_block @ (weight * channels**-0.5)).flatten(1))
+        return torch.cat(out, dim=1)
+
+
+class SpeciesLinear(nn.Module):
+    """As :class:`EquivariantLinear`, with weights of its own for each species.
+
+    Args:
+        num_species: S.
+        layout_in: of the input rows.
+        layout_out: of the output rows.
+        dtype: of the weights.
+    """
+
+    def __init__(self, num_species: int, layout_in: Layout, layout_out: Layout, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.num_species = num_species
+        self.blocks = _shared_blocks(layout_in, layout_out)
+        self.weights = nn.ParameterList(
+            nn.Parameter(torch.randn(num_species, b[2], b[3], dtype=dtype)) for b in self.blocks
+        )
+
+    def forward(self, x: Tensor, species: Tensor) -> Tensor:
+        """x [N, dim in], species [N] int64 -> [N, dim out]."""
+        rows = x.shape[0]
+        # one product with all species' weights side by side, each atom's row zero but in its own species' columns:
+        # few species make this cheaper than gathering a matrix for each atom
+        one_hot = torch.nn.functional.one_hot(species, self.num_species).to(x.dtype)  # [N, S]
+        out: List[Tensor] = []
+        for number, weight in enumerate(self.weights):
+            block = self.blocks[number]
+            start, components, channels = block[0], block[1], block[2]
+            if channels == 0:
+                out.append(x.new_zeros([rows, components * block[3]]))
+            else:
+                x_block = x.narrow(1, start, components * channels).reshape(rows, components, 1, channels)
+                spread = (x_block * one_hot.view(rows, 1, self.num_species, 1)).flatten(2)  # [N, 2l + 1, S C]
+                out.append((spread @ (weight.flatten(0, 1) * channels**-0.5)).flatten(1))
+        return torch.cat(out, dim=1)
