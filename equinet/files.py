@@ -5,28 +5,49 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from equinet.errors import InputError
+
+
+def check_output(path: Path, suffixes: tuple[str, ...] = ()) -> None:
+    """Say before the work starts that a file cannot be written.
+
+    Raises:
+        InputError: no such folder, not writable, a folder itself, or the suffix is not one of ``suffixes``.
+    """
+    if suffixes and path.suffix not in suffixes:
+        raise InputError(f"cannot write {path}: the name must end in {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder; give a file name")
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"cannot write {path}: the folder {path.parent} is not writable")
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a path in the same folder to write to; on success it becomes ``path``, on an exception it is removed.
 
-    The content is synced before the rename, so that after a crash the file is the old one or the new one, never half
-    of one.
-
     Raises:
-        FileNotFoundError: the folder does not exist.
+        InputError: the file cannot be written (see :func:`check_output`).
     """
+    check_output(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
-        sync(partial)
-        os.replace(partial, path)
-        sync(path.parent)
+        commit(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def sync(path: Path) -> None:
+def commit(partial: Path, path: Path) -> None:
+    """Sync a finished file, then rename it: after a crash the file is the old one or the new one, never half of one."""
+    _sync(partial)
+    os.replace(partial, path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
     """Push a file's content, or a folder's entries, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

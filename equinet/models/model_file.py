@@ -32,13 +32,11 @@ def save_model(potential: Potential, path: str | Path) -> None:
         path: usually ``*.safetensors``.
 
     Raises:
-        InputError: the folder does not exist.
+        InputError: the file cannot be written.
     """
     from equinet.models import ARCHITECTURE_NAMES
 
     path = Path(path)
-    if not path.parent.is_dir():
-        raise InputError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
     name = next(n for n, kind in ARCHITECTURE_NAMES.items() if kind is type(potential.architecture))
     header = {
         "format_version": FORMAT_VERSION,

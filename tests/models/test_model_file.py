@@ -105,7 +105,7 @@ def test_device_that_is_not_there(path: Path) -> None:
 
 
 def test_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist; make it first"):
+    with pytest.raises(InputError, match="there is no folder"):
         save_model(POTENTIALS["nequip"](torch.float32), tmp_path / "absent" / "model.safetensors")
 
 

@@ -1,0 +1,91 @@
+"""``equinet info``: what a model file holds."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from equinet.cli.options import add_model, verb_parser
+
+HELP = "say what a model file holds: architecture, elements, energies, provenance"
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb.
+
+    Raises:
+        InputError: the file is no model.
+    """
+    parser = verb_parser("info", HELP[0].upper() + HELP[1:] + ".", "equinet info runs/quickstart/model.safetensors")
+    add_model(parser)
+    parser.add_argument("--all", action="store_true", help="also configuration and statistics of the training")
+    arguments = parser.parse_args(argv)
+    facts = collect(arguments.model)
+    if not arguments.all:
+        facts["provenance"] = _essentials(facts["provenance"])
+    print("\n".join(_lines(facts)))
+    return 0
+
+
+def collect(path: Path) -> dict[str, Any]:
+    """Everything worth knowing about a model file, JSON-able.
+
+    Raises:
+        InputError: the file is no model.
+    """
+    from equinet.elements import SYMBOLS
+    from equinet.models import load_model, read_header
+
+    header = read_header(path)
+    potential = load_model(path)
+    symbols = [SYMBOLS[number] for number in potential.species]
+    columns = {
+        "isolated_energy_ev": potential.isolated_energies,
+        "scale_ev": potential.scale,
+        "shift_ev": potential.shift,
+    }
+    return {
+        "file": str(path),
+        "architecture": header["architecture"],
+        "hyper_parameters": header["hyper_parameters"],
+        "cutoff_angstrom": potential.cutoff,
+        "parameters": sum(math.prod(weight.shape) for weight in potential.parameters()),
+        "dtype": header["dtype"],
+        "species": {
+            symbol: {name: float(values[i]) for name, values in columns.items()} for i, symbol in enumerate(symbols)
+        },
+        "subtract_isolated": header["subtract_isolated"],
+        "zbl": header["zbl"],
+        "units": header["units"],
+        "format_version": header["format_version"],
+        "equinet_version": header["equinet_version"],
+        "provenance": potential.provenance,
+    }
+
+
+def _essentials(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Data files, where the E0s come from, errors and versions: what one asks of a model first."""
+    essentials = {key: value for key, value in provenance.items() if key not in ("data", "statistics", "config")}
+    data = provenance.get("data")
+    if isinstance(data, dict):  # a stranger's file may hold anything
+        essentials["data"] = {
+            name: {key: file[key] for key in ("file", "sha256", "frames") if key in file}
+            for name, file in data.items()
+            if isinstance(file, dict)
+        } or data
+    statistics = provenance.get("statistics")
+    if isinstance(statistics, dict) and "isolated_energies_source" in statistics:
+        essentials["isolated_energies_from"] = statistics["isolated_energies_source"]
+    return essentials
+
+
+def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
+    """One line per fact; tables are indented below their name."""
+    lines = []
+    for name, value in facts.items():
+        label = f"{indent}{name.replace('_', ' ')}"
+        if isinstance(value, dict) and value:
+            lines += [f"{label}:", *_lines(value, indent + "  ")]
+        else:
+            text = f"{value:.6f}" if isinstance(value, float) else str(value)
+            lines.append(f"{label}: {text}")
+    return lines

@@ -1,0 +1,90 @@
+"""``equinet VERB ...``: finds the verb, runs it, and turns a user's mistake into one line.
+
+Nothing heavy is imported here, nor at the top of a verb's module: ``equinet --help`` answers at once.
+"""
+
+import argparse
+import difflib
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TextIO
+
+from equinet import __version__
+from equinet.errors import DataWarning, InputError
+
+VERBS = ("train", "test", "predict", "info", "md", "relax", "verify")
+"""In the order in which one meets them; each is a module of this package."""
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``equinet`` with the given arguments (those of the process by default).
+
+    Returns:
+        The exit code: 0 done, 1 bad input or a failed check, 2 bad usage, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    if not arguments:
+        parser.print_help(sys.stderr)
+        return EXIT_USAGE
+    if arguments[0].startswith("-"):
+        parser.parse_args(arguments)  # --help and --version leave here, anything else is an error
+    verb, rest = arguments[0], arguments[1:]
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(VERBS)}"
+        return _fail(f"unknown verb {verb!r}; {hint}", EXIT_USAGE)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        warnings.simplefilter("always", DataWarning)
+        try:
+            return int(importlib.import_module(f"equinet.cli.{verb}").main(rest))
+        except InputError as error:
+            return _fail(str(error), EXIT_FAILURE)
+        except KeyboardInterrupt:
+            return _fail("interrupted", EXIT_INTERRUPTED)
+
+
+def _parser() -> argparse.ArgumentParser:
+    helps = {verb: importlib.import_module(f"equinet.cli.{verb}").HELP for verb in VERBS}
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:{width}}  {text}" for verb, text in helps.items()]
+    parser = argparse.ArgumentParser(
+        prog="equinet",
+        usage="equinet VERB [options]",
+        description="Machine-learned interatomic potentials: train, test, simulate.",
+        epilog="verbs:\n"
+        + "\n".join(lines)
+        + "\n\nexample:\n  equinet train --config configs/quickstart.yaml\n\n'equinet VERB --help' explains a verb.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"equinet {__version__}")
+    return parser
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"equinet: error: {' '.join(message.split())}\n")
+    return code
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Our warnings are one line for the user; others are shown as Python does."""
+    stream = sys.stderr if file is None else file
+    if issubclass(category, DataWarning):
+        stream.write(f"equinet: warning: {' '.join(str(message).split())}\n")
+    else:
+        stream.write(warnings.formatwarning(message, category, filename, lineno, line))

@@ -1,0 +1,75 @@
+"""Options that several verbs share, so that they are spelled and explained alike."""
+
+import argparse
+from pathlib import Path
+
+from equinet.errors import InputError
+
+
+def verb_parser(verb: str, description: str, example: str) -> argparse.ArgumentParser:
+    """A parser for one verb whose --help ends with an example."""
+    return argparse.ArgumentParser(
+        prog=f"equinet {verb}",
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The model file, as a positional argument."""
+    parser.add_argument("model", metavar="MODEL", type=Path, help="a model file (*.safetensors)")
+
+
+def add_device_and_dtype(parser: argparse.ArgumentParser) -> None:
+    """Where the model runs and in which precision."""
+    parser.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument(
+        "--dtype", choices=("float32", "float64"), help="precision of the model (default: as it was saved)"
+    )
+
+
+def add_batch_size(parser: argparse.ArgumentParser) -> None:
+    """Structures per batch."""
+    parser.add_argument(
+        "--batch-size", type=positive_integer, default=32, metavar="N", help="structures per batch (default: 32)"
+    )
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """Of all random numbers."""
+    parser.add_argument(
+        "--seed", type=natural_number, default=0, metavar="N", help="of the random numbers (default: 0)"
+    )
+
+
+def positive_integer(text: str) -> int:
+    """1, 2, ...; anything else is a usage error."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def natural_number(text: str) -> int:
+    """0, 1, 2, ...; anything else is a usage error."""
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
+positive_integer.__name__ = "number above 0"  # argparse says: invalid number above 0 value: '-3'
+natural_number.__name__ = "whole number"
+
+
+def existing_file(path: Path) -> Path:
+    """The path of a file that is there.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; check the path")
+    return path

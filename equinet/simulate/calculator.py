@@ -1,0 +1,115 @@
+"""A potential as an ASE calculator."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator as ASECalculator
+from ase.calculators.calculator import all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from equinet.data import graph_from_atoms
+from equinet.graph import AtomicGraph, move
+from equinet.models import Potential, load_model
+from equinet.models.model_file import available_device, resolve_dtype
+
+
+class Calculator(ASECalculator):
+    """ASE calculator of a potential: energy, free_energy, energies, forces; stress where it means something.
+
+    ``results["virial"]`` (3 x 3, eV, -dE/dstrain) is there for every structure. The stress (Voigt order and
+    sign of ASE, eV/Angstrom^3) exists for three periodic directions only; elsewhere the cell's volume is
+    padding, and asking for it raises ASE's PropertyNotImplementedError. Energies are float64 whatever the
+    model's dtype is, and torch's default dtype is left alone.
+
+    Args:
+        model: a model file, or a potential. A potential that is on another device, of another dtype or in
+            training mode is copied, not changed.
+        device: "cpu", "cuda" or "cuda:N".
+        dtype: "float32" or "float64", of weights and features; None: as the model is.
+
+    Raises:
+        InputError: a file that is no model; a device that is not there; in a calculation: an element that the
+            model does not know, positions that are not finite, two atoms at one place.
+    """
+
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 as ASE has it
+    nolabel = True
+
+    def __init__(
+        self,
+        model: str | Path | Potential,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.device = available_device(device)
+        if isinstance(model, Potential):
+            self.potential = _prepared(model, self.device, dtype)
+        else:
+            self.potential = load_model(model, self.device, dtype)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] | None = None,
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Compute every property at once; ASE calls this when the atoms have changed.
+
+        Raises:
+            InputError: see the class.
+        """
+        super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None  # set by ASE just above
+        graph = graph_from_atoms(self.atoms, self.potential.cutoff)
+        self.potential.check_elements(graph.numbers)
+        self.results = self._predicted(graph)
+
+    def _predicted(self, graph: AtomicGraph) -> dict[str, Any]:
+        prediction = self.potential(move(graph, self.device))
+        energy = float(prediction.energy[0])
+        results = {
+            "energy": energy,
+            "free_energy": energy,
+            "energies": prediction.atom_energies.cpu().numpy(),
+            "forces": prediction.forces.cpu().numpy(),
+            "virial": prediction.virial[0].cpu().numpy(),
+        }
+        stress = prediction.stress[0].cpu().numpy()
+        if np.isfinite(stress).all() and bool(graph.pbc.all()):
+            results["stress"] = full_3x3_to_voigt_6_stress(stress)
+        return results
+
+
+def _prepared(potential: Potential, device: torch.device, dtype: str | torch.dtype | None) -> Potential:
+    """The potential itself when it is ready to use, else a copy that is."""
+    wanted = potential.dtype if dtype is None else resolve_dtype(dtype)
+    here = potential.scale.device
+    if wanted != potential.dtype:
+        potential = _with_dtype(potential, wanted)
+    elif potential.training or device != here:
+        potential = copy.deepcopy(potential)
+    return potential.to(device).eval()
+
+
+def _with_dtype(potential: Potential, dtype: torch.dtype) -> Potential:
+    """A copy with weights and features in another precision."""
+    with torch.random.fork_rng(devices=[]):  # the random weights drawn here are overwritten
+        converted = Potential(
+            potential.architecture,
+            species=potential.species,
+            isolated_energies=potential.reference_energies.tolist(),
+            scale=potential.scale.tolist(),
+            shift=potential.shift.tolist(),
+            subtract_isolated=potential.subtract_isolated,
+            zbl=potential.zbl is not None,
+            dtype=dtype,
+            provenance=potential.provenance,
+        )
+    converted.load_state_dict(potential.state_dict())
+    return converted

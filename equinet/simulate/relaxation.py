@@ -1,0 +1,117 @@
+"""Relaxation of positions, and of positions and cell, with ASE's optimizers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms
+from ase.filters import FrechetCellFilter
+from ase.optimize import BFGS, FIRE
+
+from equinet.errors import InputError
+from equinet.simulate.output import without_results
+
+OptimizerName = Literal["fire", "bfgs"]
+OPTIMIZERS: dict[str, type[FIRE] | type[BFGS]] = {"fire": FIRE, "bfgs": BFGS}
+FARTHEST = 1e3
+"""Force that ends a relaxation, eV/Angstrom: the model has left its domain."""
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """How a relaxation ended.
+
+    Attributes:
+        atoms: the last structure, with its calculator.
+        converged: whether the largest force is below fmax.
+        steps: taken.
+        largest_force: on an atom (with the cell: or on a lattice vector, in ASE's measure), eV/Angstrom.
+        energy: eV.
+    """
+
+    atoms: Atoms
+    converged: bool
+    steps: int
+    largest_force: float
+    energy: float
+
+
+def relax(
+    atoms: Atoms,
+    calculator: Any,
+    fmax: float = 0.01,
+    max_steps: int = 500,
+    optimizer: OptimizerName = "fire",
+    on_step: Callable[[int, float], None] | None = None,
+) -> Relaxation:
+    """Move the atoms downhill until no force is larger than fmax.
+
+    Args:
+        atoms: the start; not changed. Its constraints are kept.
+        calculator: any ASE calculator.
+        fmax: eV/Angstrom.
+        max_steps: not converged after these is reported, not raised.
+        optimizer: "fire" (safe) or "bfgs" (fewer steps near a minimum).
+        on_step: called after every step with its number and the largest force.
+
+    Raises:
+        InputError: arguments that make no sense; what the calculator says of the structure; forces that are
+            not finite or beyond FARTHEST on the way.
+    """
+    return _relax(_start(atoms, calculator), lambda a: a, fmax, max_steps, optimizer, on_step)
+
+
+def relax_cell(
+    atoms: Atoms,
+    calculator: Any,
+    fmax: float = 0.01,
+    max_steps: int = 500,
+    optimizer: OptimizerName = "fire",
+    on_step: Callable[[int, float], None] | None = None,
+) -> Relaxation:
+    """As relax, for positions and cell together, to zero stress (ASE's FrechetCellFilter).
+
+    Raises:
+        InputError: as relax, and for a structure that is not periodic in three directions.
+    """
+    if not (atoms.pbc.all() and atoms.cell.rank == 3):
+        raise InputError(
+            f"cannot relax the cell of a structure with periodic directions {atoms.pbc.tolist()}: it has no "
+            "stress; relax the positions alone"
+        )
+    return _relax(_start(atoms, calculator), FrechetCellFilter, fmax, max_steps, optimizer, on_step)
+
+
+def _start(atoms: Atoms, calculator: Any) -> Atoms:
+    start = without_results(atoms)
+    start.calc = calculator
+    return start
+
+
+def _relax(
+    atoms: Atoms,
+    degrees_of_freedom: Callable[[Atoms], Any],
+    fmax: float,
+    max_steps: int,
+    optimizer: OptimizerName,
+    on_step: Callable[[int, float], None] | None,
+) -> Relaxation:
+    if optimizer not in OPTIMIZERS:
+        raise InputError(f"unknown optimizer {optimizer!r}; there are {' and '.join(OPTIMIZERS)}")
+    if not (np.isfinite(fmax) and fmax > 0) or max_steps < 0:
+        raise InputError(f"fmax = {fmax} eV/A and {max_steps} steps make no sense; give fmax above 0, 0 steps or more")
+    system = degrees_of_freedom(atoms)
+    largest, steps = np.inf, 0
+    with OPTIMIZERS[optimizer](system, logfile=None) as engine:
+        for _ in engine.irun(fmax=fmax, steps=max_steps):
+            steps = engine.nsteps
+            largest = float(np.sqrt(np.max(np.sum(system.get_forces() ** 2, axis=1))))
+            if not largest < FARTHEST:
+                raise InputError(
+                    f"the relaxation left the model's domain at step {steps}: the largest force is "
+                    f"{largest:.3g} eV/A; start from a better structure"
+                )
+            if on_step is not None:
+                on_step(steps, largest)
+    return Relaxation(atoms, bool(largest <= fmax), steps, largest, float(atoms.get_potential_energy()))

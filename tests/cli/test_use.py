@@ -1,0 +1,147 @@
+"""info, predict, md and relax, as a user calls them."""
+
+import ase.io
+import numpy as np
+import pytest
+
+from equinet.simulate import Calculator
+
+
+def test_info_says_what_there_is_to_know(run, model_file):
+    code, out, err = run("info", model_file)
+    assert (code, err) == (0, "")
+    for line in (
+        "architecture: nequip",
+        "cutoff angstrom: 4.500000",
+        "dtype: float64",
+        "  C:",
+        "    isolated energy ev: -20.000000",
+        "    scale ev: 2.000000",
+        "  energy: eV",
+        "  data: none",
+    ):
+        assert line in out.splitlines()
+    weights = sum(weight.numel() for weight in Calculator(model_file).potential.parameters())
+    assert f"parameters: {weights}" in out
+
+
+def test_info_of_no_model(fails, tmp_path):
+    assert "no model file" in fails("info", tmp_path / "absent.safetensors")
+    (tmp_path / "foreign.safetensors").write_bytes(b"not safetensors at all")
+    assert "foreign.safetensors" in fails("info", tmp_path / "foreign.safetensors")
+
+
+@pytest.mark.parametrize("size", [1, 2, 32])
+def test_predict_keeps_order_and_equals_the_calculator(run, model_file, structures, tmp_path, size):
+    out = tmp_path / "out.extxyz"
+    code, text, err = run("predict", model_file, structures, "-o", out, "--batch-size", size)
+    assert (code, err) == (0, "")
+    assert str(out) in text
+    frames, originals = ase.io.read(out, index=":"), ase.io.read(structures, index=":")
+    assert [str(frame.symbols) for frame in frames] == [str(atoms.symbols) for atoms in originals]
+    calc = Calculator(model_file)
+    for frame, atoms in zip(frames, originals, strict=True):
+        assert frame.get_potential_energy() == pytest.approx(calc.get_property("energy", atoms), abs=1e-9)
+        np.testing.assert_allclose(frame.get_forces(), calc.get_property("forces", atoms), atol=1e-7)
+        assert ("virial" in frame.info) == (not atoms.pbc.all())
+
+
+def test_predict_in_another_precision(run, model_file, structures, tmp_path):
+    for dtype in ("float32", "float64"):
+        assert run("predict", model_file, structures, "-o", tmp_path / f"{dtype}.xyz", "--dtype", dtype)[0] == 0
+    single, double = (ase.io.read(tmp_path / f"{d}.xyz").get_potential_energy() for d in ("float32", "float64"))
+    assert 0 < abs(single - double) < 1e-3
+
+
+def test_predict_refuses_before_it_works(fails, model_file, structures, tmp_path):
+    out = tmp_path / "out.extxyz"
+    assert "no folder" in fails("predict", "absent", structures, "-o", tmp_path / "nowhere" / "out.extxyz")
+    assert "must end in" in fails("predict", model_file, structures, "-o", tmp_path / "out.cif")
+    assert "no model file" in fails("predict", tmp_path / "absent", structures, "-o", out)
+    assert "no such file" in fails("predict", model_file, tmp_path / "absent", "-o", out)
+    (tmp_path / "empty.xyz").write_text("")
+    assert "empty" in fails("predict", model_file, tmp_path / "empty.xyz", "-o", out)
+    oxide = tmp_path / "oxide.extxyz"
+    ase.io.write(oxide, [*ase.io.read(structures, index=":"), ase.Atoms("O")])
+    assert f"{oxide}: frame 3: the potential does not know O" in fails("predict", model_file, oxide, "-o", out)
+    assert not out.exists()
+
+
+def test_no_gpu_is_one_line(fails, model_file, structures, tmp_path):
+    line = fails("predict", model_file, structures, "-o", tmp_path / "o.xyz", "--device", "cuda:99")
+    assert "cuda:99" in line
+    assert "--device cpu" in line
+
+
+def test_md_writes_trajectory_and_log(run, model_file, crystal, tmp_path):
+    out = tmp_path / "run.extxyz"
+    settings = ["--temperature", 300, "--timestep", 0.5, "--steps", 20, "--interval", 5, "-o", out, "--seed", 4]
+    code, text, err = run("md", model_file, crystal, *settings)
+    assert (code, err) == (0, "")
+    assert "20 steps, 0.01 ps" in text
+    assert "meV/atom/ps" in text
+    frames = ase.io.read(out, index=":")
+    assert [frame.info["step"] for frame in frames] == [0, 5, 10, 15, 20]
+    total = [frame.get_potential_energy() + frame.get_kinetic_energy() for frame in frames]
+    assert np.ptp(total) < 1e-3
+    assert len((tmp_path / "run.csv").read_text().splitlines()) == 22
+    # the run goes on from its last frame, velocities and all
+    code, text, _ = run("md", model_file, out, "--timestep", 0.5, "--steps", 2, "-o", tmp_path / "more.traj")
+    assert code == 0
+    more = ase.io.read(tmp_path / "more.traj", index=0)
+    np.testing.assert_allclose(more.get_velocities(), frames[-1].get_velocities(), atol=1e-7)
+
+
+def test_md_with_a_bath(run, model_file, crystal, tmp_path):
+    settings = ["--ensemble", "nvt", "--temperature", 300, "--timestep", 1, "--steps", 5, "-o", tmp_path / "a.xyz"]
+    code, text, _ = run("md", model_file, crystal, *settings, "--log", tmp_path / "log.txt")
+    assert code == 0
+    assert "drift" not in text
+    assert (tmp_path / "log.txt").is_file()
+
+
+def test_md_errors(fails, model_file, crystal, structures, tmp_path):
+    def md(structure, *more):
+        settings = ["--timestep", 0.5, "--steps", 5, "-o", tmp_path / "run.extxyz"]
+        return fails("md", model_file, structure, *settings, *more)
+
+    assert "no velocities" in md(crystal)
+    assert "nvt needs a temperature" in md(crystal, "--ensemble", "nvt")
+    assert "selects 3 frames" in md(structures, "--temperature", 300, "--frame", ":")
+    oxide = tmp_path / "oxide.extxyz"
+    ase.io.write(oxide, ase.Atoms("O"))
+    assert f"{oxide}: the potential does not know O" in md(oxide, "--temperature", 300)
+    assert not (tmp_path / "run.extxyz").exists()
+    assert "exploded at step" in md(crystal, "--temperature", 300, "--timestep", 1000)
+    assert ase.io.read(tmp_path / "run.extxyz").info["step"] == 0
+
+
+def test_relax_positions_and_cell(run, model_file, crystal, tmp_path):
+    out = tmp_path / "relaxed.extxyz"
+    code, _, err = run("relax", model_file, crystal, "--fmax", 0.1, "-o", out)
+    assert (code, err) == (0, "")
+    frame, start = ase.io.read(out), ase.io.read(crystal)
+    assert np.linalg.norm(frame.get_forces(), axis=1).max() <= 0.1 + 1e-6
+    np.testing.assert_allclose(frame.cell, start.cell, atol=1e-7)
+    code, _, err = run("relax", model_file, crystal, "--cell", "--fmax", 0.2, "-o", out, "--optimizer", "bfgs")
+    assert (code, err) == (0, "")
+    assert not np.allclose(ase.io.read(out).cell, start.cell)
+
+
+def test_relax_without_convergence_keeps_the_output_and_fails(run, model_file, crystal, tmp_path):
+    out = tmp_path / "relaxed.extxyz"
+    code, _, err = run("relax", model_file, crystal, "--fmax", 1e-9, "--max-steps", 3, "-o", out)
+    assert code == 1
+    assert err.startswith("equinet: error: not converged")
+    assert err.count("\n") == 1
+    assert len(ase.io.read(out)) == 8
+
+
+def test_relax_errors(fails, model_file, structures, tmp_path):
+    out = tmp_path / "relaxed.extxyz"
+    assert "cannot relax the cell" in fails("relax", model_file, structures, "--cell", "-o", out)
+    oxide = tmp_path / "oxide.extxyz"
+    ase.io.write(oxide, ase.Atoms("O"))
+    assert f"{oxide}: the potential does not know O" in fails("relax", model_file, oxide, "-o", out)
+    assert "no folder" in fails("relax", model_file, structures, "-o", tmp_path / "nowhere" / "a.extxyz")
+    assert not out.exists()

@@ -1,0 +1,263 @@
+import csv
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk as crystal
+from ase.calculators.calculator import Calculator as ASECalculator
+from ase.calculators.calculator import all_changes
+from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
+from ase.io import read
+
+from equinet.errors import InputError
+from equinet.simulate import Calculator, ExplosionError, drift, run_md, structures, thermalize
+from equinet.simulate.dynamics import degrees_of_freedom
+
+
+def copper(repeat=2):
+    return crystal("Cu", cubic=True) * (repeat, repeat, repeat)
+
+
+@pytest.mark.parametrize(
+    ("atoms", "freedom"),
+    [
+        (copper(), 93),
+        (structures.molecule([14], 1), 15),
+        (Atoms("CO2", [[0, 0, 0], [0, 0, 1.2], [0, 0, -1.2]]), 4),
+        (Atoms("Si"), 0),
+        (structures.wire([14]), 15),
+    ],
+    ids=["bulk", "molecule", "linear", "atom", "wire"],
+)
+def test_start_has_the_temperature_and_neither_drifts_nor_turns(atoms, freedom):
+    thermalize(atoms, 500.0, seed=4)
+    assert degrees_of_freedom(atoms) == freedom
+    assert 2 * atoms.get_kinetic_energy() == pytest.approx(freedom * units.kB * 500.0, rel=1e-12)
+    np.testing.assert_allclose(atoms.get_momenta().sum(axis=0), 0, atol=1e-10)
+    if not atoms.pbc.any():
+        np.testing.assert_allclose(atoms.get_angular_momentum(), 0, atol=1e-10)
+
+
+def test_start_is_maxwell_boltzmann_and_seeded():
+    atoms = crystal("NaCl", "rocksalt", a=5.64, cubic=True) * (6, 6, 6)
+    thermalize(atoms, 300.0, seed=1)
+    first = atoms.get_momenta()
+    for symbol in ("Na", "Cl"):
+        chosen = atoms.symbols == symbol
+        spread = first[chosen].std() ** 2 / atoms.get_masses()[chosen][0]
+        assert spread == pytest.approx(units.kB * 300, rel=0.05)
+    thermalize(atoms, 300.0, seed=1)
+    np.testing.assert_array_equal(atoms.get_momenta(), first)
+    thermalize(atoms, 300.0, seed=2)
+    assert not np.allclose(atoms.get_momenta(), first)
+
+
+def test_start_leaves_fixed_atoms_alone():
+    atoms = copper()
+    atoms.set_constraint(FixAtoms([0, 1]))
+    thermalize(atoms, 300.0)
+    np.testing.assert_array_equal(atoms.get_momenta()[:2], 0)
+    assert degrees_of_freedom(atoms) == 90
+    assert 2 * atoms.get_kinetic_energy() == pytest.approx(90 * units.kB * 300.0)
+
+
+def test_nve_conserves_energy_and_writes_what_it_did(tmp_path):
+    start = copper()
+    start.info["energy"] = 5.0  # would clash with the results
+    steps = []
+    run = run_md(
+        start,
+        EMT(),
+        ensemble="nve",
+        timestep=2.0,
+        steps=105,
+        temperature=600.0,
+        seed=3,
+        output=tmp_path / "run.extxyz",
+        log=tmp_path / "run.csv",
+        interval=10,
+        on_step=steps.append,
+    )
+    assert steps == list(range(106))
+    assert run.times[-1] == pytest.approx(0.21)
+    assert run.temperatures[0] == pytest.approx(600.0)
+    assert np.ptp(run.total_energies) < 0.02 * np.ptp(run.kinetic_energies)
+    assert not start.has("momenta")
+    frames = read(tmp_path / "run.extxyz", index=":")
+    assert [frame.info["step"] for frame in frames] == [*range(0, 101, 10), 105]
+    last = frames[-1]
+    assert last.get_potential_energy() == pytest.approx(run.potential_energies[-1])
+    assert last.get_kinetic_energy() == pytest.approx(run.kinetic_energies[-1], rel=1e-4)
+    np.testing.assert_allclose(last.get_forces(), run.atoms.get_forces(), atol=1e-6)
+    rows = list(csv.DictReader((tmp_path / "run.csv").read_text().splitlines()))
+    assert len(rows) == 106
+    assert float(rows[7]["temperature_k"]) == pytest.approx(run.temperatures[7])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.csv", "run.extxyz"]
+
+
+def test_traj_is_written_too(tmp_path):
+    run_md(
+        copper(1), EMT(), ensemble="nve", timestep=1.0, steps=4, temperature=300, output=tmp_path / "a.traj", interval=2
+    )
+    assert len(read(tmp_path / "a.traj", index=":")) == 3
+
+
+def test_nve_goes_on_from_the_velocities_of_the_start():
+    whole = run_md(copper(1), EMT(), ensemble="nve", timestep=2.0, steps=20, temperature=300)
+    first = run_md(copper(1), EMT(), ensemble="nve", timestep=2.0, steps=10, temperature=300)
+    second = run_md(first.atoms, EMT(), ensemble="nve", timestep=2.0, steps=10)
+    np.testing.assert_allclose(second.atoms.positions, whole.atoms.positions, atol=1e-10)
+    with pytest.raises(InputError, match="no velocities"):
+        run_md(copper(1), EMT(), ensemble="nve", timestep=2.0, steps=10)
+
+
+def test_nvt_reaches_its_temperature_and_is_seeded():
+    def run(steps, seed):
+        settings = {"ensemble": "nvt", "timestep": 4.0, "temperature": 600.0, "friction": 0.05}
+        return run_md(copper(), EMT(), steps=steps, seed=seed, **settings).temperatures
+
+    long = run(300, 0)
+    assert long[100:].mean() == pytest.approx(600.0, rel=0.1)
+    np.testing.assert_array_equal(run(10, 0), long[:11])
+    assert not np.allclose(run(10, 1), long[:11])
+
+
+class Bomb(ASECalculator):
+    """Harmless for some calls, then not."""
+
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012
+
+    def __init__(self, calls, what):
+        super().__init__()
+        self.calls, self.what = calls, what
+
+    def calculate(self, atoms=None, properties=None, system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.calls -= 1
+        self.results = {"energy": 0.0, "forces": np.zeros((len(atoms), 3))}
+        if self.calls < 0:
+            if self.what == "raise":
+                raise InputError("atoms 0 and 1 are at one place")
+            self.results["forces"] = np.full((len(atoms), 3), self.what)
+
+
+@pytest.mark.parametrize(
+    ("what", "step", "words"),
+    [("raise", 7, "at one place"), (np.nan, 7, "not finite"), (1e6, 7, "temperature")],
+)
+@pytest.mark.parametrize("interval", [1, 4, 100])
+def test_explosion_names_the_step_and_keeps_the_last_good_frame(tmp_path, what, step, words, interval):
+    output = tmp_path / "run.extxyz"
+    with pytest.raises(ExplosionError, match=rf"step {step} \(.*{words}") as caught:
+        run_md(
+            copper(1),
+            Bomb(7, what),
+            ensemble="nve",
+            timestep=1.0,
+            steps=50,
+            temperature=300,
+            output=output,
+            log=tmp_path / "run.csv",
+            interval=interval,
+        )
+    assert "\n" not in str(caught.value)
+    frames = read(output, index=":")
+    assert frames[-1].info["step"] == step - 1
+    assert len({frame.info["step"] for frame in frames}) == len(frames)
+    assert np.isfinite(frames[-1].positions).all()
+    assert len((tmp_path / "run.csv").read_text().splitlines()) == 1 + step
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_an_interrupted_run_keeps_its_frames(tmp_path):
+    def interrupt(step):
+        if step == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_md(
+            copper(1),
+            EMT(),
+            ensemble="nve",
+            timestep=1.0,
+            steps=50,
+            temperature=300,
+            output=tmp_path / "run.traj",
+            interval=2,
+            on_step=interrupt,
+        )
+    assert len(read(tmp_path / "run.traj", index=":")) == 4
+
+
+def test_a_bad_first_structure_leaves_no_file(potential, tmp_path):
+    output = tmp_path / "run.extxyz"
+    output.write_text("precious")
+    with pytest.raises(InputError, match="does not know Cu"):
+        run_md(copper(), Calculator(potential), ensemble="nve", timestep=1.0, steps=5, temperature=300, output=output)
+    assert output.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"ensemble": "npt"}, "ensemble"),
+        ({"timestep": 0.0}, "time step"),
+        ({"timestep": float("nan")}, "time step"),
+        ({"steps": 0}, "steps"),
+        ({"interval": 0}, "interval"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"ensemble": "nvt", "temperature": None}, "temperature"),
+        ({"friction": -0.1}, "friction"),
+        ({"output": "nowhere/run.extxyz"}, "no folder"),
+        ({"output": "run.pdb"}, "must end in"),
+    ],
+)
+def test_bad_arguments(change, words, tmp_path):
+    from pathlib import Path
+
+    settings = {"ensemble": "nve", "timestep": 1.0, "steps": 2, "temperature": 300.0} | change
+    if "output" in change:
+        settings["output"] = tmp_path / Path(change["output"])
+    with pytest.raises(InputError, match=words):
+        run_md(copper(1), EMT(), **settings)
+
+
+def test_drift_finds_a_slope_within_its_error():
+    times = np.linspace(0, 5, 5001)
+    rng = np.random.default_rng(0)
+    misses = []
+    for _ in range(50):
+        noise = 1e-5 * rng.standard_normal(len(times))
+        found = drift(times, 3.0 + 2e-6 * times + noise)
+        misses.append((found.slope - 2e-3) / found.error)
+    assert 0.8 < np.std(misses) < 1.25
+
+
+def test_drift_allows_for_correlated_noise():
+    """An error that ignored the correlation would be ten times too small here."""
+    times = np.linspace(0, 5, 2001)
+    rng = np.random.default_rng(0)
+    misses = []
+    for _ in range(40):
+        noise = np.convolve(rng.standard_normal(len(times) + 99), np.ones(100) / 100, mode="valid")
+        found = drift(times, 1e-5 * noise)
+        misses.append(found.slope / found.error)
+    assert 0.7 < np.std(misses) < 1.6
+
+
+def test_drift_of_a_straight_line_has_no_error():
+    found = drift(np.arange(4.0), 1e-3 * np.arange(4.0))
+    assert found.slope == pytest.approx(1.0)
+    assert found.error == pytest.approx(0.0, abs=1e-12)
+    with pytest.raises(InputError, match="three"):
+        drift(np.arange(2.0), np.arange(2.0))
+
+
+def test_our_potential_conserves_energy(potential):
+    run = run_md(
+        structures.bulk([14], 1), Calculator(potential), ensemble="nve", timestep=0.5, steps=200, temperature=300
+    )
+    found = run.energy_drift()
+    assert abs(found.slope) < 0.05 + 3 * found.error
+    assert found.error < 0.1

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read, write
+
+from equinet.data import LabelKeys, graph_from_atoms, read_records
+from equinet.errors import DataWarning, InputError
+from equinet.simulate import Calculator, predict, prediction
+from equinet.simulate.prediction import batched, with_result
+from equinet.simulate.structures import BUILDERS, bulk, molecule, slab
+
+
+def mixed():
+    return [builder(species, seed) for seed in (0, 1) for species in ([14], [6, 14]) for builder in BUILDERS.values()]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_batches_equal_singles(potential, batch_size):
+    structures = [*mixed(), Atoms("Si"), Atoms("C", cell=[20] * 3, pbc=True)]
+    results = predict(potential, structures, batch_size=batch_size)
+    assert len(results) == len(structures)
+    calc = Calculator(potential)
+    for atoms, result in zip(structures, results, strict=True):
+        assert result.energy == pytest.approx(calc.get_property("energy", atoms), abs=1e-10)
+        np.testing.assert_allclose(result.forces, calc.get_property("forces", atoms), atol=1e-10)
+        np.testing.assert_allclose(result.energies, calc.results["energies"], atol=1e-10)
+        np.testing.assert_allclose(result.virial, calc.results["virial"], atol=1e-10)
+        assert (result.stress is None) == (not atoms.pbc.all())
+        if result.stress is not None:
+            np.testing.assert_allclose(result.stress, -result.virial / atoms.get_volume(), atol=1e-12)
+
+
+def test_batches_keep_to_their_budget(potential, monkeypatch):
+    graphs = [graph_from_atoms(atoms, potential.cutoff) for atoms in mixed()]
+    assert [len(batch) for batch in batched(graphs, 3)] == [3] * 6 + [2]
+    (everything,) = batched(graphs, 100)
+    assert all(a is b for a, b in zip(everything, graphs, strict=True))
+    monkeypatch.setattr(prediction, "MAX_ATOMS", 15)
+    for batch in batched(graphs, 100):
+        assert sum(len(graph.numbers) for graph in batch) <= 15
+    monkeypatch.setattr(prediction, "MAX_ATOMS", 10**6)
+    monkeypatch.setattr(prediction, "MAX_EDGES", 200)
+    batches = list(batched(graphs, 100))
+    assert all(len(batch) == 1 or sum(len(g.senders) for g in batch) <= 200 for batch in batches)
+    assert max(map(len, batches)) > 1
+    assert sum(map(len, batches)) == len(graphs)
+
+
+def test_progress_and_mode(potential):
+    potential.train()
+    counts = []
+    predict(potential, mixed()[:5], batch_size=2, on_batch=counts.append)
+    assert counts == [2, 4, 5]
+    assert potential.training
+
+
+def test_nothing_to_predict(potential):
+    assert predict(potential, []) == []
+
+
+def test_errors_name_the_frame(potential):
+    with pytest.raises(InputError, match="frame 1: the potential does not know O"):
+        predict(potential, [bulk([14]), Atoms("O")])
+    with pytest.raises(InputError, match=r"frame 0: .* at one place"):
+        predict(potential, [Atoms("Si2")])
+    with pytest.raises(InputError, match="batch size"):
+        predict(potential, [], batch_size=0)
+
+
+def test_labels_move_aside_and_nothing_is_lost(potential, tmp_path):
+    atoms = bulk([14])
+    atoms.info["config"] = "a"
+    atoms.arrays["weight"] = np.arange(8.0)
+    stress = np.arange(6.0)
+    atoms.calc = SinglePointCalculator(atoms, energy=1.0, forces=np.ones((8, 3)), stress=stress)
+    (result,) = predict(potential, [atoms])
+    write(tmp_path / "a.extxyz", with_result(atoms, result))
+    frame = read(tmp_path / "a.extxyz")
+    assert frame.get_potential_energy() == pytest.approx(result.energy)
+    np.testing.assert_allclose(frame.get_forces(), result.forces, atol=1e-7)
+    np.testing.assert_allclose(frame.get_stress(voigt=False), result.stress)
+    assert frame.info["REF_energy"] == 1.0
+    assert frame.info["config"] == "a"
+    np.testing.assert_array_equal(frame.arrays["REF_forces"], 1.0)
+    np.testing.assert_array_equal(frame.info["REF_stress"], stress)
+    np.testing.assert_array_equal(frame.arrays["weight"], np.arange(8.0))
+    # predicting the output again keeps the true labels, not the first prediction
+    again = with_result(frame, result)
+    assert again.info["REF_energy"] == 1.0
+
+
+def test_labels_in_info_move_too_and_a_slab_gets_its_virial(potential, tmp_path):
+    atoms = slab([14])
+    atoms.info |= {"energy": 2.0, "virial": np.eye(3)}
+    (result,) = predict(potential, [atoms])
+    frame = with_result(atoms, result)
+    assert frame.info["REF_energy"] == 2.0
+    np.testing.assert_array_equal(frame.info["REF_virial"], np.eye(3))
+    write(tmp_path / "a.extxyz", frame)
+    with pytest.warns(DataWarning, match="REF_energy"):
+        (record,) = read_records(tmp_path / "a.extxyz", LabelKeys(virial="virial")).records
+    np.testing.assert_allclose(record.virial, result.virial)
+    assert atoms.info["energy"] == 2.0  # the input is not changed
+
+
+def test_molecule_has_no_stress_in_the_file(potential, tmp_path):
+    atoms = molecule([14])
+    write(tmp_path / "a.extxyz", with_result(atoms, predict(potential, [atoms])[0]))
+    assert "stress" not in read(tmp_path / "a.extxyz").calc.results
