@@ -7,10 +7,13 @@ from vesin import NeighborList
 
 from equinet.errors import InputError
 from equinet.graph.atomic_graph import AtomicGraph
-from equinet.graph.periodic import complete_cell
+from equinet.graph.periodic import complete_cell, heights
 
 CLOSEST_APPROACH = 1e-4
 """Angstrom. Atoms nearer than this are one atom given twice: no electronic-structure code returns such a frame."""
+
+THINNEST = 0.1
+"""Angstrom. Least distance between periodic images: anything thinner is a mistake, and has countless neighbours."""
 
 
 def build_graph(
@@ -58,6 +61,9 @@ def build_graph(
 
     if pbc.any() or len(positions) > 1:
         complete = complete_cell(cell, pbc)
+        thinnest = heights(complete)[pbc].min(initial=np.inf)
+        if thinnest < THINNEST:
+            raise InputError(f"the cell is {thinnest:.1e} A thin along a periodic direction; is it in Angstrom?")
         receivers, senders, images, distances = NeighborList(cutoff=float(cutoff), full_list=True, n_threads=1).compute(
             positions, complete, pbc, quantities="ijSd"
         )

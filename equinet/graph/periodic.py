@@ -39,3 +39,8 @@ def complete_cell(cell: NDArray[np.float64], pbc: NDArray[np.bool_]) -> NDArray[
     complete[periodic] = rows
     complete[np.flatnonzero(~np.asarray(pbc, dtype=bool))] = right[len(periodic) :]
     return complete
+
+
+def heights(cell: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distances between opposite faces of a non-singular cell, [3] Angstrom."""
+    return np.asarray(1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0))

@@ -16,7 +16,10 @@ class Gate(nn.Module):
     one more even scalar per gated channel.
 
     Args:
-        layout_out: what is wanted; must have even scalars if it has anything that needs a gate.
+        layout_out: what is wanted; even scalars, if there are any, come first.
+
+    Raises:
+        ValueError: even scalars stand elsewhere.
     """
 
     blocks: List[List[int]]  # of all but the even scalars: [l, 2l + 1, C]; TorchScript needs the type of an empty list

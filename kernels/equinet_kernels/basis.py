@@ -6,6 +6,7 @@ computed here from their definitions and compared with e3nn in the tests.
 """
 
 import math
+from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
@@ -28,16 +29,29 @@ class Block(NamedTuple):
 
 
 class Layout(tuple[Block, ...]):
-    """Blocks of one flat feature row [dim], in order; written like ``64x0e+32x1o``. Each (l, p) occurs at most once."""
+    """Blocks of one flat feature row [dim], in order; written like ``64x0e+32x1o``.
+
+    Raises:
+        ValueError: an irreducible representation (l, p) occurs twice, or a block has no channels.
+    """
 
     __slots__ = ()
+
+    def __new__(cls, blocks: Iterable[Block] = ()) -> "Layout":
+        """Check and keep the blocks."""
+        layout = super().__new__(cls, tuple(blocks))
+        if len({block[1:] for block in layout}) != len(layout):
+            raise ValueError(f"an irreducible representation occurs twice in {layout}; merge its channels")
+        if any(block.channels < 1 for block in layout):
+            raise ValueError(f"a block has no channels in {layout}; leave it out")
+        return layout
 
     @classmethod
     def parse(cls, text: str) -> "Layout":
         """Read ``64x0e+32x1o``.
 
         Raises:
-            ValueError: if the text is not of that form, or an irreducible representation occurs twice.
+            ValueError: the text is not of that form, or describes no valid layout.
         """
         blocks = []
         for term in text.split("+"):
@@ -45,8 +59,6 @@ class Layout(tuple[Block, ...]):
             if not channels.isdigit() or irrep[-1:] not in ("e", "o") or not irrep[:-1].isdigit():
                 raise ValueError(f"not a layout: {text!r}; write terms like 64x0e+32x1o")
             blocks.append(Block(int(channels), int(irrep[:-1]), 1 if irrep[-1] == "e" else -1))
-        if len({block[1:] for block in blocks}) != len(blocks):
-            raise ValueError(f"an irreducible representation occurs twice in {text!r}; merge its channels")
         return cls(blocks)
 
     def __str__(self) -> str:

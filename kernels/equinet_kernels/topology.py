@@ -36,16 +36,20 @@ def check_topology(topology: EdgeTopology, num_nodes: int) -> None:
     """Check what kernels rely on. Costs a device synchronisation: for tests and debugging.
 
     Raises:
-        ValueError: edges not sorted by receiver, or an index out of range.
+        ValueError: edges not sorted by receiver; an index out of range; rows or permutation that do not fit the edges.
     """
     senders, receivers = topology.senders, topology.receivers
     if senders.shape != receivers.shape or senders.dim() != 1:
         raise ValueError(f"senders and receivers must be [E], got {senders.shape} and {receivers.shape}")
-    if senders.numel() == 0:
-        return
     if bool((receivers[1:] < receivers[:-1]).any()):
         raise ValueError("edges must be sorted by receiver")
-    low = min(int(senders.min()), int(receivers.min()))
-    high = max(int(senders.max()), int(receivers.max()))
-    if low < 0 or high >= num_nodes:
-        raise ValueError(f"edge indices run over {low}..{high}, but there are {num_nodes} nodes")
+    if senders.numel():
+        low = min(int(senders.min()), int(receivers.min()))
+        high = max(int(senders.max()), int(receivers.max()))
+        if low < 0 or high >= num_nodes:
+            raise ValueError(f"edge indices run over {low}..{high}, but there are {num_nodes} nodes")
+    expected = edge_topology(senders, receivers, num_nodes)
+    if not torch.equal(topology.row_ptr, expected.row_ptr):
+        raise ValueError("row_ptr does not point at the first edge of each receiver")
+    if not torch.equal(topology.sender_perm, expected.sender_perm):
+        raise ValueError("sender_perm is not the stable order of the edges by sender")

@@ -78,7 +78,10 @@ def uvu_conv_reference(
         b_block = b.narrow(1, b_start, rows * components).reshape(edges, rows, components)
         w_block = w.narrow(1, w_start, paths * channels).reshape(edges, paths, channels)
         w_rows = w_block.index_select(1, tables.row_paths.narrow(0, row_start, rows))  # [E, K, C]
-        messages = torch.bmm(b_block, x_block.reshape(edges, components, channels)) * w_rows  # [E, K, C]
+        x_block = x_block.reshape(edges, components, channels)
+        # batched products with an inner dimension of one are 20 times slower than the multiplication they amount to
+        bx = b_block * x_block if components == 1 else torch.bmm(b_block, x_block)  # [E, K, C]
+        messages = bx * w_rows
         sums.append(segment_sum(messages, receivers, nodes))  # [N, K, C]
         b_start += rows * components
         w_start += paths * channels
