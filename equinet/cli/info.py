@@ -66,10 +66,10 @@ def _essentials(provenance: dict[str, Any]) -> dict[str, Any]:
     """Data files, where the E0s come from, errors and versions: what one asks of a model first."""
     essentials = {key: value for key, value in provenance.items() if key not in ("statistics", "config")}
     data = provenance.get("data")
-    if isinstance(data, dict) and all(isinstance(file, dict) for file in data.values()):  # a stranger's may hold anything
-        essentials["data"] = {
-            name: {key: file[key] for key in ("file", "sha256", "frames") if key in file} for name, file in data.items()
-        }
+    # a stranger's file may hold anything
+    if isinstance(data, dict) and all(isinstance(file, dict) for file in data.values()):
+        kept = ("file", "sha256", "frames")
+        essentials["data"] = {name: {key: file[key] for key in kept if key in file} for name, file in data.items()}
     statistics = provenance.get("statistics")
     if isinstance(statistics, dict) and "isolated_energies_source" in statistics:
         essentials["isolated_energies_from"] = statistics["isolated_energies_source"]

@@ -1,0 +1,1 @@
+"""Training: module, data, losses, metrics, averaging, checkpoints; evaluation and report."""

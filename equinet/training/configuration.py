@@ -1,0 +1,252 @@
+"""YAML and command line to a run, by LightningCLI: keys are constructor arguments, a mistake is one line."""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import set_parsing_settings
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from equinet.data import StressCheck, check_stress, summarize
+from equinet.errors import InputError
+from equinet.training.checkpoint import AtomicCheckpointIO, Checkpoints
+from equinet.training.config_keys import check_key, check_same_model, given_keys, one_line, read_yaml
+from equinet.training.datamodule import AtomicDataModule
+from equinet.training.history import History
+from equinet.training.loggers import LoggerName, finish_loggers, make_loggers
+from equinet.training.module import PotentialModule
+from equinet.training.progress import TrainingProgress
+from equinet.training.provenance import collect_provenance, write_provenance
+from equinet.training.run_directory import RunDirectory, new_run, resumed_run
+from equinet.training.stopping import StopAtStep
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "accelerator": "auto",
+    "devices": 1,
+    "max_epochs": 100,
+    "deterministic": True,
+    "logger": False,  # metrics.csv is always written; others are asked for with `loggers`
+    "inference_mode": False,  # forces are derivatives, in validation too
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,  # the order of batches is the data module's
+}
+"""What differs from Lightning's own defaults. Every key can be set in the configuration."""
+
+LINKED = {"seed_everything", "data.seed", "data.cutoff", "model.schedule.total_steps"}
+"""Keys that are set by another key; never offered as the one that was meant."""
+
+SHOWN_TRAINER_KEYS = ("accelerator", "max_epochs", "max_steps", "max_time", "gradient_clip_val")
+"""Of Lightning's many, those that --help explains."""
+
+DESCRIPTION = """Train a potential on labelled structures. Every key of the configuration file can be given on the
+command line too; --device (cpu, cuda, cuda:N) and --dtype stand for trainer.accelerator and model.dtype. All of
+Lightning's Trainer arguments are keys of "trainer". Examples: equinet train --config configs/quickstart.yaml;
+equinet train --config configs/quickstart.yaml --data.train_path my.extxyz --run_dir runs/mine;
+equinet train --config runs/mine/config.yaml --ckpt_path last"""
+
+
+class TrainCLI(LightningCLI):
+    """Parse a configuration and build everything a run needs; :meth:`fit` runs it.
+
+    Args:
+        args: command line after the verb.
+
+    Raises:
+        InputError: for anything wrong with the configuration or the data.
+    """
+
+    def __init__(self, args: Sequence[str]) -> None:
+        set_parsing_settings(docstring_parse_attribute_docstrings=True)
+        super().__init__(
+            PotentialModule,
+            AtomicDataModule,
+            args=list(args),
+            run=False,
+            save_config_callback=None,
+            trainer_defaults=TRAINER_DEFAULTS,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_kwargs={
+                "exit_on_error": False,
+                "prog": "equinet train",
+                "usage": "equinet train --config FILE [--KEY VALUE ...]",
+                "description": DESCRIPTION,
+            },
+        )
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the keys of the run itself."""
+        parser.add_argument("--run_dir", type=str, default="runs/run", help="folder of the run; runs/x-2 if x is taken")
+        parser.add_argument("--seed", type=int, default=0, help="of initial weights and order of batches")
+        parser.add_argument(
+            "--loggers", type=list[LoggerName], default=["csv"], help="csv (always written), tensorboard, wandb"
+        )
+        parser.add_argument(
+            "--checkpoint_every_n_steps", type=int | None, default=None, help="besides after every epoch"
+        )
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help='resume: "last", or a checkpoint')
+        super().add_default_arguments_to_parser(parser)
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the keys of trainer, model and data; keep --help to those of use to most."""
+        super().add_core_arguments_to_parser(parser)
+        shown = {f"trainer.{name}" for name in SHOWN_TRAINER_KEYS}
+        for action in parser._actions:
+            if action.dest.startswith("trainer.") and action.dest not in shown:
+                action.help = argparse.SUPPRESS
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Link what must agree."""
+        parser.link_arguments("seed", "seed_everything")
+        parser.link_arguments("seed", "data.seed")
+        parser.link_arguments("model.architecture.cutoff", "data.cutoff")
+        parser.link_arguments("trainer.max_steps", "model.schedule.total_steps", compute_fn=end_of_schedule)
+        parser.link_arguments("data.statistics", "model.statistics", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and say what is wrong in one line."""
+        known = {action.dest for action in parser._actions if not action.dest.endswith(".help")}
+        for key, where in given_keys(args):
+            check_key(key, where, known, offered=known - LINKED - {"help", "print_shtab"})
+        try:
+            self.config = parser.parse_args(args)
+        except argparse.ArgumentError as error:
+            raise InputError(one_line(str(error))) from error
+
+    def before_instantiate_classes(self) -> None:
+        """Find the run to resume before any data is read; refuse a GPU that is not there."""
+        self.run: RunDirectory | None = None
+        self.checkpoint: Path | None = None
+        if self.config.ckpt_path is not None:
+            self.run, self.checkpoint = resumed_run(Path(self.config.run_dir), self.config.ckpt_path)
+            check_same_model(read_yaml(self.run.config), self._configuration(), self.run.config)
+        wanted = str(self.config.trainer.accelerator)
+        if wanted in ("gpu", "cuda") and not torch.cuda.is_available():
+            raise InputError(f"trainer.accelerator is {wanted}, but torch sees no GPU here; use cpu or auto")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Claim the run directory and add what belongs to every run."""
+        resumed = self.checkpoint is not None
+        if self.run is None:
+            self.run = new_run(Path(self.config.run_dir))
+        self.config.run_dir = str(self.run.path)
+        try:
+            return self._trainer(self.run, resumed)
+        except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
+            self.run.discard_unless_trained()
+            raise InputError("trainer: " + " ".join(str(error).split())) from error
+
+    def _trainer(self, run: RunDirectory, resumed: bool) -> Trainer:
+        statistics = self.datamodule.statistics
+        check = check_stress(self.datamodule.train_records) if statistics.frames_with_stress else None
+        self._announce(run, check)
+        provenance = collect_provenance(self.datamodule, self._configuration(), check)
+        if not resumed:
+            write_provenance(run, provenance, self.datamodule.split_sources())
+        chosen = self.config_init.trainer
+        callbacks = [
+            *_as_list(chosen.callbacks),
+            History(run),
+            Checkpoints(run, provenance, self.config.checkpoint_every_n_steps),
+        ]
+        if chosen.enable_progress_bar is not False:
+            callbacks.append(TrainingProgress())
+        if chosen.max_steps > 0:
+            per_epoch = math.ceil(len(self.datamodule.train_dataloader()) / chosen.accumulate_grad_batches)
+            callbacks.append(StopAtStep(chosen.max_steps))
+            chosen.max_epochs = math.ceil(chosen.max_steps / per_epoch)
+            chosen.max_steps = -1
+        chosen.callbacks = callbacks
+        chosen.plugins = [*_as_list(chosen.plugins), AtomicCheckpointIO()]
+        chosen.logger = [*_as_list(chosen.logger or None), *make_loggers(self.config.loggers, run)] or False
+        chosen.default_root_dir = str(run.path)
+        return super().instantiate_trainer()
+
+    def _configuration(self) -> dict[str, Any]:
+        configuration: dict[str, Any] = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
+        configuration.pop("ckpt_path", None)  # resuming is asked for anew each time
+        return configuration
+
+    def _announce(self, run: RunDirectory, check: StressCheck | None) -> None:
+        reports = [records.report for records in self.datamodule.record_sets.values()]
+        size = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        model = (
+            f"model: {size} parameters, {self.config.model.dtype}; seed {self.config.seed}; run directory {run.path}"
+        )
+        sys.stdout.write("\n".join([*summarize(reports, self.datamodule.statistics, check), model]) + "\n")
+
+    def fit(self) -> RunDirectory:
+        """Train; return where the results are.
+
+        Raises:
+            InputError: a loss that is not finite, or a checkpoint that does not fit the configuration.
+            KeyboardInterrupt: the user stopped the run.
+        """
+        assert self.run is not None
+        try:
+            self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
+            if not self.run.model.exists():
+                raise InputError("no step was taken, so there is no model; give trainer.max_time or max_epochs more")
+        except SystemExit as error:  # Lightning's answer to Ctrl-C
+            if self.run.last.exists():
+                sys.stderr.write(f"go on with: equinet train --config {self.run.config} --ckpt_path last\n")
+            raise KeyboardInterrupt from error
+        except RuntimeError as error:
+            if self.checkpoint is not None and "state_dict" in str(error):
+                raise InputError(
+                    f"{self.checkpoint} does not fit the model of this configuration; keep the model's settings to "
+                    "resume, or start a new run without --ckpt_path"
+                ) from error
+            raise
+        finally:
+            finish_loggers(self.trainer.loggers)
+            self.run.discard_unless_trained()
+        return self.run
+
+
+def end_of_schedule(max_steps: int) -> int | None:
+    """The step at which a cosine reaches zero: the last one, where the configuration gives it."""
+    return max_steps if max_steps > 0 else None
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def expand_shorthands(args: Sequence[str]) -> list[str]:
+    """Spell out ``--device``, ``--dtype`` (also with "=").
+
+    Raises:
+        InputError: an unknown device.
+    """
+    expanded: list[str] = []
+    arguments = iter(args)
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name == "--dtype":
+            expanded += ["--model.dtype", value if equals else next(arguments, "")]
+        elif name == "--device":
+            expanded += _device_options(value if equals else next(arguments, ""))
+        else:
+            expanded.append(argument)
+    return expanded
+
+
+def _device_options(device: str) -> list[str]:
+    kind, _, index = device.partition(":")
+    if kind in ("cpu", "auto") and not index:
+        return ["--trainer.accelerator", kind, "--trainer.devices", "1"]
+    if kind in ("cuda", "gpu") and (not index or index.isdecimal()):
+        return ["--trainer.accelerator", "gpu", "--trainer.devices", f"[{index or 0}]"]
+    raise InputError(f"--device {device} is not a device; use cpu, cuda, cuda:1, ... or auto")

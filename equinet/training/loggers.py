@@ -1,0 +1,31 @@
+"""Loggers by name, beside ``metrics.csv``, which every run writes."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from lightning.pytorch.loggers import Logger
+
+from equinet.training.run_directory import RunDirectory
+
+LoggerName = Literal["csv", "tensorboard", "wandb"]
+
+
+def make_loggers(names: Sequence[LoggerName], run: RunDirectory) -> list[Logger]:
+    """Build the loggers asked for; "csv" needs none."""
+    loggers: list[Logger] = []
+    if "tensorboard" in names:
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        loggers.append(TensorBoardLogger(run.path, name="tensorboard", version=""))
+    if "wandb" in names:
+        from lightning.pytorch.loggers import WandbLogger
+
+        loggers.append(WandbLogger(project="equinet", name=run.path.name, save_dir=str(run.path)))
+    return loggers
+
+
+def finish_loggers(loggers: Sequence[Logger]) -> None:
+    """Let wandb write out what it holds back until a run is finished."""
+    for logger in loggers:
+        if type(logger).__name__ == "WandbLogger":
+            logger.experiment.finish()  # type: ignore[attr-defined]

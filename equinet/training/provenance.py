@@ -1,0 +1,81 @@
+"""Where a model comes from: data, configuration, versions. Kept in the run directory and in the model file."""
+
+import hashlib
+import json
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+
+import equinet
+from equinet.data import StressCheck
+from equinet.training.atomic_files import atomic_path
+from equinet.training.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from equinet.training.datamodule import AtomicDataModule
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, its commit where it runs from a checkout, and of what the numbers depend on."""
+    found = {"equinet": equinet.__version__, "python": platform.python_version(), "torch": torch.__version__}
+    for package in ("lightning", "numpy", "ase", "vesin"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    revision = commit()
+    return found | {"commit": revision} if revision else found
+
+
+def commit() -> str | None:
+    """The git commit of the source tree, "+" appended where files were changed; None outside a checkout."""
+    root = Path(equinet.__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        revision = _git(root, "rev-parse", "HEAD")
+        return revision + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def collect_provenance(
+    data: "AtomicDataModule", configuration: dict[str, Any], check: StressCheck | None
+) -> dict[str, Any]:
+    """What is kept with a model: files and how they were read, statistics, configuration, versions. JSON-able."""
+    return {
+        "data": {
+            name: {"file": str(path), "sha256": data.checksums[name], **data.record_sets[name].report.to_dict()}
+            for name, path in data.files.items()
+        },
+        "stress_check": None if check is None else check.line(),
+        "statistics": data.statistics.to_dict(),
+        "config": configuration,
+        "versions": versions(),
+    }
+
+
+def write_provenance(run: RunDirectory, provenance: dict[str, Any], split: dict[str, list[str]]) -> None:
+    """Write the configuration, the provenance and the split into the run directory."""
+    with atomic_path(run.config) as temporary:
+        temporary.write_text(yaml.safe_dump(provenance["config"], sort_keys=False))
+    with atomic_path(run.provenance) as temporary:
+        temporary.write_text(json.dumps(provenance, indent=2) + "\n")
+    with atomic_path(run.split) as temporary:
+        temporary.write_text(json.dumps(split, indent=0) + "\n")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.strip()

@@ -1,0 +1,178 @@
+"""Whole runs of ``equinet train``, small enough to take about a second each."""
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from equinet.cli.main import main
+from equinet.data import read_records
+from equinet.models import load_model, read_header
+from equinet.training.evaluation import evaluate
+from equinet.training.run_directory import read_metrics
+
+
+def train(config, *options):
+    return main(["train", "--config", str(config), *map(str, options)])
+
+
+@pytest.fixture
+def run(tmp_path):
+    return tmp_path / "runs" / "tiny"
+
+
+def test_a_run_leaves_everything_it_promises(tiny_config, run, copper_file, capsys):
+    assert train(tiny_config, "--model.optimizer.lr", 0.02) == 0
+    assert {path.name for path in run.iterdir()} == {
+        "checkpoints",
+        "config.yaml",
+        "metrics.csv",
+        "model.safetensors",
+        "provenance.json",
+        "split.json",
+        "training.json",
+    }
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["model"]["optimizer"]["lr"] == 0.02
+    assert config["run_dir"] == str(run)
+
+    rows = read_metrics(run / "metrics.csv")
+    assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
+    assert [row["step"] for row in rows] == [4, 8, 12, 16]
+    assert rows[-1]["val/loss"] < rows[0]["val/loss"]
+
+    split = json.loads((run / "split.json").read_text())
+    assert (len(split["train"]), len(split["val"])) == (12, 4)
+    assert not set(split["train"]) & set(split["val"])
+
+    # the model is the one that was validated: same errors on the validation frames
+    potential = load_model(run / "model.safetensors")
+    validation = [record for record in read_records(copper_file) if record.source in split["val"]]
+    best = min(rows, key=lambda row: row["val/loss"])
+    errors = evaluate(potential, validation).errors
+    for name in ("energy_mae_mev_per_atom", "force_rmse_mev_per_angstrom", "stress_mae_gpa"):
+        assert errors[name] == pytest.approx(best[f"val/{name}"], rel=1e-9)
+
+    provenance = read_header(run / "model.safetensors")["provenance"]
+    assert provenance["data"]["train"]["file"] == str(copper_file)
+    assert len(provenance["data"]["train"]["sha256"]) == 64
+    assert provenance["statistics"]["species"] == [29]
+    assert provenance["config"]["model"]["optimizer"]["lr"] == 0.02
+    assert provenance["versions"]["torch"] == torch.__version__
+    assert provenance["training"]["val/loss"] == best["val/loss"]
+
+    summary = json.loads((run / "training.json").read_text())
+    assert summary["seconds"] > 0
+    assert summary["steps"] == 16
+    assert summary["best"]["val/loss"] == best["val/loss"]
+    output = capsys.readouterr().out
+    assert "F meV/A" in output
+    assert len([line for line in output.splitlines() if line.lstrip().startswith(("1 ", "2 ", "3 ", "4 "))]) == 4
+    assert output.splitlines()[-1] == f"model: {run}/model.safetensors"
+
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.mark.parametrize("name", ["quickstart", "mlearn"])
+def test_shipped_configurations_run_on_other_data(name, copper_file, tmp_path):
+    small = ("--model.architecture.channels", 2, "--model.architecture.cutoff", 3.2, "--trainer.max_epochs", 1)
+    options = ("--data.train_path", copper_file, "--run_dir", tmp_path / name, *small)
+    assert train(CONFIGS / f"{name}.yaml", *options) == 0
+    assert read_header(tmp_path / name / "model.safetensors")["species"] == [29]
+
+
+def test_a_second_run_does_not_touch_the_first(tiny_config, run):
+    assert train(tiny_config, "--trainer.max_epochs", 1) == 0
+    before = (run / "model.safetensors").read_bytes()
+    assert train(tiny_config, "--trainer.max_epochs", 1, "--seed", 1) == 0
+    assert (run / "model.safetensors").read_bytes() == before
+    assert (run.parent / "tiny-2" / "model.safetensors").read_bytes() != before
+
+
+def test_the_same_seed_gives_the_same_bits(tiny_config, run):
+    for _ in range(2):
+        assert train(tiny_config, "--trainer.max_epochs", 2) == 0
+    first, second = (load_model(run.parent / name / "model.safetensors") for name in ("tiny", "tiny-2"))
+    for (name, a), b in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_it_learns(tiny_config, run):
+    options = ("--trainer.max_epochs", 15, "--model.optimizer.lr", 0.05, "--model.schedule.warmup_steps", 5)
+    assert train(tiny_config, *options, "--model.architecture.channels", 4) == 0
+    rows = read_metrics(run / "metrics.csv")
+    assert min(row["val/loss"] for row in rows) < 0.5 * rows[0]["val/loss"]
+
+
+@pytest.mark.parametrize("options", [(), ("--model.ema_decay", "null"), ("--model.schedule.name", "plateau")])
+def test_frames_may_lack_labels(tiny_config, mixed_file, run, options):
+    data = ("--data.train_path", mixed_file, "--data.val_path", mixed_file)
+    assert train(tiny_config, *data, "--trainer.max_epochs", 2, *options) == 0
+    rows = read_metrics(run / "metrics.csv")
+    assert all(np.isfinite(value) for row in rows for value in row.values())
+
+
+def test_max_steps_ends_within_an_epoch_with_the_learning_rate_at_zero(tiny_config, run):
+    assert train(tiny_config, "--trainer.max_steps", 6) == 0
+    rows = read_metrics(run / "metrics.csv")
+    assert [row["step"] for row in rows] == [4, 6]
+    assert rows[-1]["lr"] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_early_stopping(tiny_config, run):
+    tiny_config.write_text(
+        tiny_config.read_text()
+        + """  callbacks:
+    - class_path: EarlyStopping
+      init_args: {monitor: val/loss, patience: 1}
+"""
+    )
+    assert train(tiny_config, "--trainer.max_epochs", 50, "--model.optimizer.lr", 3.0) == 0
+    assert len(read_metrics(run / "metrics.csv")) < 50
+
+
+def test_gradient_clipping_reaches_the_optimiser(tiny_config, run):
+    assert train(tiny_config, "--trainer.max_epochs", 1) == 0
+    assert train(tiny_config, "--trainer.max_epochs", 1, "--trainer.gradient_clip_val", 1e-3) == 0
+    first, second = (read_metrics(run.parent / name / "metrics.csv")[0]["val/loss"] for name in ("tiny", "tiny-2"))
+    assert first != second
+
+
+def test_a_loss_that_is_not_finite_names_the_structures(tiny_config, capsys):
+    status = train(tiny_config, "--model.optimizer.lr", 1e30, "--model.schedule.name", "constant")
+    error = capsys.readouterr().err
+    assert status == 1
+    assert error.count("\n") == 1
+    assert "the loss is not finite at step 1 (epoch 0; energy and forces and stress)" in error
+    assert error.count("copper.extxyz frame ") == 3
+
+
+def test_tensorboard_and_wandb_offline(tiny_config, run, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    assert train(tiny_config, "--loggers", "[tensorboard, wandb]", "--trainer.max_epochs", 2) == 0
+    assert list((run / "tensorboard").glob("events.out.tfevents.*"))
+    (log,) = (run / "wandb").glob("offline-run-*/run-*.wandb")
+    deadline = time.monotonic() + 20.0  # the file is written by a process of wandb's, a little later
+    while b"val/force_mae_mev_per_angstrom" not in log.read_bytes():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    with open(run / "metrics.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 2
+
+
+def test_a_sample_is_overridden_by_a_file(tiny_config, copper_file, run):
+    config = yaml.safe_load(tiny_config.read_text())
+    config["data"] = {"sample": "glycol", "batch_size": 3}
+    tiny_config.write_text(yaml.safe_dump(config))
+    assert train(tiny_config, "--data.train_path", copper_file, "--trainer.max_epochs", 1) == 0
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert list(provenance["data"]) == ["train"]
+    assert provenance["data"]["train"]["file"] == str(copper_file)
