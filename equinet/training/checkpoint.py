@@ -12,18 +12,20 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from equinet.files import replacing
 from equinet.models import save_model
-from equinet.training.atomic_files import atomic_path
 from equinet.training.module import MONITOR, PotentialModule
 from equinet.training.run_directory import RunDirectory
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoints, written through :func:`atomic_path`."""
+    """Lightning's checkpoints, written through :func:`equinet.files.replacing`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint."""
-        with atomic_path(Path(path)) as temporary:
+        path = Path(path)
+        path.parent.mkdir(exist_ok=True)  # checkpoints/ of the run directory
+        with replacing(path) as temporary:
             torch.save(checkpoint, temporary)
 
 

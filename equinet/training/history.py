@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from equinet.training.atomic_files import atomic_path
+from equinet.files import replacing
 from equinet.training.checkpoint import Checkpoints
 from equinet.training.module import PotentialModule
 from equinet.training.run_directory import RunDirectory, read_metrics
@@ -48,7 +48,7 @@ class History(Callback):
 
     def _write(self) -> None:
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        with atomic_path(self.run.metrics) as temporary, open(temporary, "w", newline="") as file:
+        with replacing(self.run.metrics) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows)
@@ -68,7 +68,7 @@ class History(Callback):
             "parameters": sum(p.numel() for p in pl_module.parameters() if p.requires_grad),
             "best": best,
         }
-        with atomic_path(self.run.training) as temporary:
+        with replacing(self.run.training) as temporary:
             temporary.write_text(json.dumps(summary, indent=2) + "\n")
 
     def state_dict(self) -> dict[str, Any]:

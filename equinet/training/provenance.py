@@ -13,7 +13,7 @@ import yaml
 
 import equinet
 from equinet.data import StressCheck
-from equinet.training.atomic_files import atomic_path
+from equinet.files import replacing
 from equinet.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ def collect_provenance(
 
 def write_provenance(run: RunDirectory, provenance: dict[str, Any], split: dict[str, list[str]]) -> None:
     """Write the configuration, the provenance and the split into the run directory."""
-    with atomic_path(run.config) as temporary:
+    with replacing(run.config) as temporary:
         temporary.write_text(yaml.safe_dump(provenance["config"], sort_keys=False))
-    with atomic_path(run.provenance) as temporary:
+    with replacing(run.provenance) as temporary:
         temporary.write_text(json.dumps(provenance, indent=2) + "\n")
-    with atomic_path(run.split) as temporary:
+    with replacing(run.split) as temporary:
         temporary.write_text(json.dumps(split, indent=0) + "\n")
 
 

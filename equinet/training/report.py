@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equinet.training.atomic_files import atomic_path
+from equinet.files import replacing
 from equinet.training.evaluation import Evaluation, FramePrediction
 from equinet.units import MEV_PER_EV
 
@@ -181,6 +181,6 @@ def write_report(
         What was written.
     """
     report = {"test": test.to_json(), "nve": dict(nve), "train": dict(training), "versions": dict(versions)}
-    with atomic_path(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
     return report

@@ -14,15 +14,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def quickstart_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Changes into a folder with runs/quickstart/model.safetensors, configs/ and a few data files."""
+    """Changes into a folder with a model in runs/quickstart and in runs/mine, configs/ and a few data files."""
     torch.manual_seed(0)
     architecture = NequIPArchitecture(cutoff=4.0, layers=1, l_max=1, channels=4, mean_neighbors=8.0)
     potential = Potential(
         architecture, species=[1, 6, 8], isolated_energies=[-10.0, -40.0, -100.0], scale=1.0, shift=[0.0] * 3
     )
-    run = tmp_path / "runs" / "quickstart"
-    run.mkdir(parents=True)
-    save_model(potential, run / "model.safetensors")
+    for run in (tmp_path / "runs" / "quickstart", tmp_path / "runs" / "mine"):
+        run.mkdir(parents=True)
+        save_model(potential, run / "model.safetensors")
 
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     frames = read(samples.path("glycol", "train"), ":15")

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from equinet.errors import InputError
-from equinet.training.atomic_files import atomic_path
+from equinet.files import replacing
 from equinet.training.run_directory import new_run, read_metrics, resumed_run
 
 
@@ -60,7 +60,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path.write_text("old")
 
     def fill_the_disk():
-        with atomic_path(path) as temporary:
+        with replacing(path) as temporary:
             temporary.write_text("half")
             raise OSError("disk full")
 
@@ -68,7 +68,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         fill_the_disk()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["model"]
-    with atomic_path(path) as temporary:
+    with replacing(path) as temporary:
         assert temporary.parent == path.parent  # renaming is atomic within a file system only
         temporary.write_text("new")
     assert path.read_text() == "new"
