@@ -8,4 +8,4 @@ bash scripts/install.sh test dev
 bash scripts/check.sh
 # One thread for each of the workers: they would get in each other's way otherwise.
 export OMP_NUM_THREADS=1
-exec .venv/bin/python -m pytest -n "${WORKERS:-2}" --dist worksteal "$@"
+exec .venv/bin/python -m pytest -n "${WORKERS:-2}" --dist worksteal --durations 10 --durations-min 2 "$@"

@@ -36,7 +36,7 @@ POTENTIALS: dict[str, Callable[[torch.dtype], Potential]] = {
     ),
     "nequip-so3": lambda dtype: nequip(dtype, parity="none", layers=3, channels=4),
     "nequip-zbl": lambda dtype: nequip(dtype, {"zbl": True}, l_max=1),
-    "nequip-as-imported": lambda dtype: nequip(dtype, {"subtract_isolated": False}, l_max=1),
+    "nequip-as-imported": lambda dtype: nequip(dtype, {"subtract_isolated": False}, mean_neighbors=3.0),
 }
 
 
