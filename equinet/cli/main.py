@@ -46,7 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         warnings.simplefilter("always", DataWarning)
         try:
-            return int(importlib.import_module(f"equinet.cli.{verb}").main(rest))
+            code = int(importlib.import_module(f"equinet.cli.{verb}").main(rest))
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:  # the reader (head, less) has left; nothing is wrong here
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_FAILURE
         except InputError as error:
             return _fail(str(error), EXIT_FAILURE)
         except KeyboardInterrupt:

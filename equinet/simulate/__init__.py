@@ -1,5 +1,6 @@
 """Using a potential: ASE calculator, batched prediction, dynamics, relaxation, physics checks."""
 
+from equinet.models.inference import Result as Result
 from equinet.simulate.calculator import Calculator as Calculator
 from equinet.simulate.dynamics import Drift as Drift
 from equinet.simulate.dynamics import ExplosionError as ExplosionError
@@ -7,7 +8,6 @@ from equinet.simulate.dynamics import Simulation as Simulation
 from equinet.simulate.dynamics import drift as drift
 from equinet.simulate.dynamics import run_md as run_md
 from equinet.simulate.dynamics import thermalize as thermalize
-from equinet.simulate.prediction import Result as Result
 from equinet.simulate.prediction import predict as predict
 from equinet.simulate.relaxation import Relaxation as Relaxation
 from equinet.simulate.relaxation import relax as relax

@@ -1,7 +1,6 @@
 """Energies, forces and stresses of many structures, in batches of bounded size."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,40 +8,15 @@ from ase import Atoms
 from ase.calculators.calculator import all_properties
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
-from numpy.typing import NDArray
 
 from equinet.data import graph_from_atoms
 from equinet.errors import InputError
-from equinet.graph import AtomicGraph, collate, move
-from equinet.models import Potential, Prediction
+from equinet.graph import AtomicGraph
+from equinet.models import Potential
+from equinet.models.inference import Result, predict_graphs
 
-Array = NDArray[np.float64]
-
-MAX_ATOMS = 4_000
-"""Atoms in one batch, unless one structure has more."""
 PER_ATOM = ("forces", "energies", "stresses", "charges", "magmoms")
 """Calculator results with a row for each atom."""
-MAX_EDGES = 100_000
-"""Edges in one batch, unless one structure has more; memory grows with them."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a potential says of one structure. Everything is float64.
-
-    Attributes:
-        energy: eV.
-        energies: [N] eV, of each atom.
-        forces: [N, 3] eV/Angstrom.
-        stress: [3, 3] eV/Angstrom^3, ASE's sign; None unless periodic in three directions.
-        virial: [3, 3] eV, -dE/dstrain.
-    """
-
-    energy: float
-    energies: Array
-    forces: Array
-    stress: Array | None
-    virial: Array
 
 
 def predict(
@@ -56,26 +30,13 @@ def predict(
     Args:
         potential: stays on its device.
         atoms_list: structures of any size and kind, mixed.
-        batch_size: structures in one batch at most; MAX_ATOMS and MAX_EDGES bound it too.
+        batch_size: structures in one batch at most; atoms and edges bound it too (:mod:`equinet.models.inference`).
         on_batch: called after each batch with the number of structures done so far.
 
     Raises:
         InputError: what is wrong with a structure, naming its number (from 0); a batch size below 1.
     """
-    if batch_size < 1:
-        raise InputError(f"a batch size of {batch_size} makes no sense; give 1 or more")
-    training = potential.training
-    potential.eval()
-    try:
-        results: list[Result] = []
-        for batch in batched(_graphs(potential, atoms_list), batch_size):
-            prediction = potential(move(collate(batch), potential.scale.device))
-            results += _unpack(prediction, batch)
-            if on_batch is not None:
-                on_batch(len(results))
-        return results
-    finally:
-        potential.train(training)
+    return predict_graphs(potential, _graphs(potential, atoms_list), batch_size, on_batch)
 
 
 def with_result(atoms: Atoms, result: Result) -> Atoms:
@@ -103,22 +64,6 @@ def with_result(atoms: Atoms, result: Result) -> Atoms:
     return frame
 
 
-def batched(graphs: Iterable[AtomicGraph], batch_size: int) -> Iterator[list[AtomicGraph]]:
-    """Group graphs in order, within batch_size, MAX_ATOMS and MAX_EDGES; a larger one comes alone."""
-    batch: list[AtomicGraph] = []
-    atoms = edges = 0
-    for graph in graphs:
-        more_atoms, more_edges = len(graph.numbers), len(graph.senders)
-        full = len(batch) == batch_size or atoms + more_atoms > MAX_ATOMS or edges + more_edges > MAX_EDGES
-        if batch and full:
-            yield batch
-            batch, atoms, edges = [], 0, 0
-        batch.append(graph)
-        atoms, edges = atoms + more_atoms, edges + more_edges
-    if batch:
-        yield batch
-
-
 def _graphs(potential: Potential, atoms_list: Iterable[Atoms]) -> Iterator[AtomicGraph]:
     for number, atoms in enumerate(atoms_list):
         try:
@@ -127,30 +72,3 @@ def _graphs(potential: Potential, atoms_list: Iterable[Atoms]) -> Iterator[Atomi
         except InputError as error:
             raise InputError(f"frame {number}: {error}") from error
         yield graph
-
-
-def _unpack(prediction: Prediction, batch: list[AtomicGraph]) -> list[Result]:
-    energy, energies, forces, virial, stress = (
-        tensor.cpu().numpy()
-        for tensor in (
-            prediction.energy,
-            prediction.atom_energies,
-            prediction.forces,
-            prediction.virial,
-            prediction.stress,
-        )
-    )
-    ends = np.cumsum([len(graph.numbers) for graph in batch])
-    results = []
-    for b, (graph, end) in enumerate(zip(batch, ends, strict=True)):
-        rows = slice(end - len(graph.numbers), end)
-        results.append(
-            Result(
-                energy=float(energy[b]),
-                energies=energies[rows],
-                forces=forces[rows],
-                stress=stress[b] if bool(graph.pbc.all()) else None,
-                virial=virial[b],
-            )
-        )
-    return results

@@ -192,6 +192,8 @@ class TrainCLI(LightningCLI):
             KeyboardInterrupt: the user stopped the run.
         """
         assert self.run is not None
+        # torch fills fresh memory with NaN in deterministic mode, to show operators that read it: a tenth of the time
+        torch.utils.deterministic.fill_uninitialized_memory = False
         try:
             self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
             if not self.run.model.exists():

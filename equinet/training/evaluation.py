@@ -4,7 +4,7 @@ Needs no Lightning: ``equinet test`` and user scripts call it directly.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from equinet.data import Record, collate_examples, make_example
+from equinet.data import Record, make_example
 from equinet.elements import SYMBOLS
 from equinet.errors import InputError
-from equinet.graph import atoms_per_graph, move
+from equinet.graph import AtomicGraph
 from equinet.models import Potential
+from equinet.models.inference import predict_graphs
 from equinet.training.bootstrap import ErrorTable
 from equinet.units import EV_PER_A3_IN_GPA, MEV_PER_EV
 
@@ -50,33 +51,20 @@ def predict_records(
     Raises:
         InputError: an element the potential does not know, with the frame.
     """
-    device = next(potential.parameters()).device
-    training = potential.training
-    potential.eval()
-    frames: list[FramePrediction] = []
-    try:
-        for start in range(0, len(records), batch_size):
-            part = records[start : start + batch_size]
-            for record in part:
-                try:
-                    potential.check_elements(torch.as_tensor(record.numbers))
-                except InputError as error:
-                    raise InputError(f"{record.source}: {error}") from error
-            graph = collate_examples([make_example(record, potential.cutoff) for record in part]).graph
-            counts = atoms_per_graph(graph).tolist()
-            with torch.no_grad():
-                prediction = potential(move(graph, device))
-            forces = np.split(prediction.forces.cpu().numpy(), np.cumsum(counts)[:-1])
-            energies = prediction.energy.cpu().tolist()
-            stresses = prediction.stress.cpu().numpy()
-            for i, record in enumerate(part):
-                stress = stresses[i] if record.pbc.all() else None
-                frames.append(FramePrediction(record, energies[i], forces[i], stress))
-            if progress is not None:
-                progress(len(frames))
-    finally:
-        potential.train(training)
-    return frames
+    results = predict_graphs(potential, _graphs(potential, records), batch_size, progress)
+    return [
+        FramePrediction(record, result.energy, result.forces, result.stress)
+        for record, result in zip(records, results, strict=True)
+    ]
+
+
+def _graphs(potential: Potential, records: Sequence[Record]) -> Iterator[AtomicGraph]:
+    for record in records:
+        try:
+            potential.check_elements(torch.as_tensor(record.numbers))
+        except InputError as error:
+            raise InputError(f"{record.source}: {error}") from error
+        yield make_example(record, potential.cutoff).graph
 
 
 @dataclass

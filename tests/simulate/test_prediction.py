@@ -6,8 +6,10 @@ from ase.io import read, write
 
 from equinet.data import LabelKeys, graph_from_atoms, read_records
 from equinet.errors import DataWarning, InputError
-from equinet.simulate import Calculator, predict, prediction
-from equinet.simulate.prediction import batched, with_result
+from equinet.models import inference
+from equinet.models.inference import batched
+from equinet.simulate import Calculator, predict
+from equinet.simulate.prediction import with_result
 from equinet.simulate.structures import BUILDERS, bulk, molecule, slab
 
 
@@ -36,11 +38,11 @@ def test_batches_keep_to_their_budget(potential, monkeypatch):
     assert [len(batch) for batch in batched(graphs, 3)] == [3] * 6 + [2]
     (everything,) = batched(graphs, 100)
     assert all(a is b for a, b in zip(everything, graphs, strict=True))
-    monkeypatch.setattr(prediction, "MAX_ATOMS", 15)
+    monkeypatch.setattr(inference, "MAX_ATOMS", 15)
     for batch in batched(graphs, 100):
         assert sum(len(graph.numbers) for graph in batch) <= 15
-    monkeypatch.setattr(prediction, "MAX_ATOMS", 10**6)
-    monkeypatch.setattr(prediction, "MAX_EDGES", 200)
+    monkeypatch.setattr(inference, "MAX_ATOMS", 10**6)
+    monkeypatch.setattr(inference, "MAX_EDGES", 200)
     batches = list(batched(graphs, 100))
     assert all(len(batch) == 1 or sum(len(g.senders) for g in batch) <= 200 for batch in batches)
     assert max(map(len, batches)) > 1
