@@ -1,5 +1,6 @@
-"""Files that are whole or absent, whenever the process or the machine stops."""
+"""Files that are whole or absent, whenever the process or the machine stops; and their checksums."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,12 @@ def commit(partial: Path, path: Path) -> None:
     _sync(partial)
     os.replace(partial, path)
     _sync(path.parent)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

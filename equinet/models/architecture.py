@@ -1,9 +1,9 @@
-"""What an architecture is to the rest of the package: hyper-parameters in a dataclass, and a module of atom
-energies."""
+"""What an architecture is to the rest of the package: checked hyper-parameters that build a module of atom energies."""
 
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 
 class AtomicOutput(NamedTuple):
@@ -11,3 +11,19 @@ class AtomicOutput(NamedTuple):
 
     energies: Tensor  # [M, N] dimensionless; M members of a committee, 1 for a single model
     features: Tensor  # [N, F] what the last linear map reads
+
+
+class Architecture(Protocol):
+    """Hyper-parameters: a frozen dataclass that checks itself, named in the table of :mod:`equinet.models`."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def cutoff(self) -> float:
+        """Neighbours are atoms nearer than this, Angstrom."""
+
+    def build(self, num_species: int, dtype: torch.dtype) -> nn.Module:
+        """Make the module: (vectors [E, 3], species [N], topology) -> AtomicOutput."""
+
+    def least_weights(self, num_species: int) -> int:
+        """Return a lower bound on the number of weights, without building anything: what a model file must hold."""

@@ -12,6 +12,7 @@ from safetensors.torch import save as serialize
 from equinet import __version__
 from equinet.errors import InputError
 from equinet.files import replacing
+from equinet.models import ARCHITECTURES
 from equinet.models.placement import available_device, resolve_dtype
 from equinet.models.potential import Potential
 
@@ -34,10 +35,8 @@ def save_model(potential: Potential, path: str | Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    from equinet.models import ARCHITECTURE_NAMES
-
     path = Path(path)
-    name = next(n for n, kind in ARCHITECTURE_NAMES.items() if kind is type(potential.architecture))
+    name = next(n for n, kind in ARCHITECTURES.items() if kind is type(potential.architecture))
     header = {
         "format_version": FORMAT_VERSION,
         "equinet_version": __version__,
@@ -120,13 +119,11 @@ def load_model(
         InputError: a file that cannot be read; an unknown architecture; tensors that do not fit the header; a device
         that is not there.
     """
-    from equinet.models import ARCHITECTURE_NAMES
-
     path = Path(path)
     header, tensors = _open(path)
-    kind = ARCHITECTURE_NAMES.get(header.get("architecture", ""))
+    kind = ARCHITECTURES.get(header.get("architecture", ""))
     if kind is None:
-        known = ", ".join(ARCHITECTURE_NAMES)
+        known = ", ".join(ARCHITECTURES)
         raise InputError(f"{path} has architecture {header.get('architecture')!r}; this equinet knows {known}")
     architecture = _hyper_parameters(kind, header.get("hyper_parameters"), path)
     stored = sum(tensor.numel() for tensor in tensors.values())

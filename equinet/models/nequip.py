@@ -92,8 +92,12 @@ class NequIPArchitecture:
         """Channels for each l = 0..l_max."""
         return [self.channels] * (self.l_max + 1) if isinstance(self.channels, int) else self.channels
 
+    def build(self, num_species: int, dtype: torch.dtype) -> "NequIP":
+        """Make the network with drawn weights."""
+        return NequIP(self, num_species, dtype)
+
     def least_weights(self, num_species: int) -> int:
-        """Lower bound on the number of weights, without building anything: what a model file must at least hold."""
+        """Return a lower bound on the number of weights, without building anything."""
         radial = [self.num_bessel, *self.radial_hidden, min(self.channels_per_l)]
         width = self.channels_per_l[0]
         readout = [width, *self.readout_hidden, 1]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from equinet.elements import SYMBOLS
 from equinet.errors import InputError
 from equinet.graph import AtomicGraph, volumes
-from equinet.models.nequip import NequIPArchitecture
+from equinet.models.architecture import Architecture
 from equinet.models.zbl import ZBL
 from equinet.nn import PolynomialEnvelope
 from equinet_kernels import edge_topology, edge_vectors, segment_sum
@@ -52,7 +52,7 @@ class Potential(nn.Module):
 
     def __init__(
         self,
-        architecture: NequIPArchitecture,
+        architecture: Architecture,
         species: Sequence[int],
         isolated_energies: Sequence[float],
         scale: float | Sequence[float],
@@ -62,8 +62,6 @@ class Potential(nn.Module):
         dtype: torch.dtype = torch.float32,
         provenance: dict[str, Any] | None = None,
     ) -> None:
-        from equinet.models import ARCHITECTURES  # the table lists this module's neighbours
-
         super().__init__()
         species = [int(z) for z in species]
         if not species or species != sorted(set(species)) or not 0 < species[0] <= species[-1] < len(SYMBOLS):
@@ -76,7 +74,7 @@ class Potential(nn.Module):
         self.cutoff = float(architecture.cutoff)
         self.dtype = dtype
         self.subtract_isolated = subtract_isolated
-        self.model = ARCHITECTURES[type(architecture)](architecture, len(species), dtype)
+        self.model = architecture.build(len(species), dtype)
         self.coordination = PolynomialEnvelope(self.cutoff)
         self.zbl: Optional[ZBL] = ZBL(self.cutoff) if zbl else None
 

@@ -14,8 +14,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from equinet.data import graph_from_atoms
 from equinet.graph import AtomicGraph, move
-from equinet.models import Potential, load_model
-from equinet.models.model_file import available_device, resolve_dtype
+from equinet.models import Potential, available_device, load_model, resolve_dtype
 
 
 class Calculator(ASECalculator):
@@ -91,25 +90,7 @@ def _prepared(potential: Potential, device: torch.device, dtype: str | torch.dty
     wanted = potential.dtype if dtype is None else resolve_dtype(dtype)
     here = potential.scale.device
     if wanted != potential.dtype:
-        potential = _with_dtype(potential, wanted)
+        potential = potential.with_dtype(wanted)
     elif potential.training or device != here:
         potential = copy.deepcopy(potential)
     return potential.to(device).eval()
-
-
-def _with_dtype(potential: Potential, dtype: torch.dtype) -> Potential:
-    """A copy with weights and features in another precision."""
-    with torch.random.fork_rng(devices=[]):  # the random weights drawn here are overwritten
-        converted = Potential(
-            potential.architecture,
-            species=potential.species,
-            isolated_energies=potential.reference_energies.tolist(),
-            scale=potential.scale.tolist(),
-            shift=potential.shift.tolist(),
-            subtract_isolated=potential.subtract_isolated,
-            zbl=potential.zbl is not None,
-            dtype=dtype,
-            provenance=potential.provenance,
-        )
-    converted.load_state_dict(potential.state_dict())
-    return converted

@@ -193,7 +193,7 @@ class TrainCLI(LightningCLI):
         """
         assert self.run is not None
         # torch fills fresh memory with NaN in deterministic mode, to show operators that read it: a tenth of the time
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         try:
             self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
             if not self.run.model.exists():

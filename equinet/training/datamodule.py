@@ -25,8 +25,8 @@ from equinet.data import (
     split_records,
 )
 from equinet.errors import InputError
+from equinet.files import sha256
 from equinet.training.batch import Batch, SourcedExamples, collate_batch
-from equinet.training.provenance import file_sha256
 from equinet.training.sampling import EpochOrder, ResumableBatches, ResumableLoader
 
 
@@ -153,7 +153,7 @@ class AtomicDataModule(LightningDataModule):
     @cached_property
     def checksums(self) -> dict[str, str]:
         """SHA-256 of each file."""
-        return {name: file_sha256(path) for name, path in self.files.items()}
+        return {name: sha256(path) for name, path in self.files.items()}
 
     def split_sources(self) -> dict[str, list[str]]:
         """Which frames are trained and validated on, by source."""

@@ -1,12 +1,11 @@
 """Where a model comes from: data, configuration, versions. Kept in the run directory and in the model file."""
 
-import hashlib
 import json
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import yaml
@@ -14,16 +13,8 @@ import yaml
 import equinet
 from equinet.data import StressCheck
 from equinet.files import replacing
+from equinet.training.datamodule import AtomicDataModule
 from equinet.training.run_directory import RunDirectory
-
-if TYPE_CHECKING:
-    from equinet.training.datamodule import AtomicDataModule
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def versions() -> dict[str, str]:
@@ -51,7 +42,7 @@ def commit() -> str | None:
 
 
 def collect_provenance(
-    data: "AtomicDataModule", configuration: dict[str, Any], check: StressCheck | None
+    data: AtomicDataModule, configuration: dict[str, Any], check: StressCheck | None
 ) -> dict[str, Any]:
     """What is kept with a model: files and how they were read, statistics, configuration, versions. JSON-able."""
     return {
