@@ -9,6 +9,7 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
+from equinet.nn.e3nn_boundary import to_e3nn, to_irreps
 from equinet_kernels import ConvSpec
 
 
@@ -30,7 +31,7 @@ def tensor_product(spec: ConvSpec, y_parity: int) -> o3.TensorProduct:
     """One "uvu" instruction for each path, each with an output block of its own; constants sqrt(2 l3 + 1) w3j."""
     instructions = [(path.i, path.l2, number, "uvu", True) for number, path in enumerate(spec.paths)]
     product = o3.TensorProduct(
-        [(block.channels, (block.l, block.p)) for block in spec.x],
+        to_irreps(spec.x),
         [(1, (l, y_parity**l)) for l in range(spec.l_max + 1)],
         [(spec.x[path.i].channels, (path.l3, path.p3)) for path in spec.paths],
         instructions,
@@ -46,11 +47,7 @@ def convolve(
     spec: ConvSpec, x: Tensor, y: Tensor, w: Tensor, senders: Tensor, receivers: Tensor, y_parity: int = -1
 ) -> Tensor:
     """x [N, dim x], y [E, (l_max + 1)^2], w [E, sum_p C_p], all float64 -> [N, dim out]."""
-    blocks = []
-    for offset, block in zip(spec.x.offsets, spec.x, strict=True):
-        values = x[:, offset : offset + block.dim].reshape(-1, 2 * block.l + 1, block.channels)
-        blocks.append(values.transpose(1, 2).flatten(1))
-    messages = tensor_product(spec, y_parity)(torch.cat(blocks, dim=1)[senders], y, w)
+    messages = tensor_product(spec, y_parity)(to_e3nn(x, spec.x)[senders], y, w)
     sums = messages.new_zeros(x.shape[0], messages.shape[1]).index_add(0, receivers, messages)
 
     joined: dict[tuple[int, int], list[Tensor]] = {}
