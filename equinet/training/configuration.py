@@ -3,7 +3,8 @@
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -192,10 +193,9 @@ class TrainCLI(LightningCLI):
             KeyboardInterrupt: the user stopped the run.
         """
         assert self.run is not None
-        # torch fills fresh memory with NaN in deterministic mode, to show operators that read it: a tenth of the time
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         try:
-            self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
+            with _fresh_memory_unfilled():
+                self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
             if not self.run.model.exists():
                 raise InputError("no step was taken, so there is no model; give trainer.max_time or max_epochs more")
         except SystemExit as error:  # Lightning's answer to Ctrl-C
@@ -218,6 +218,18 @@ class TrainCLI(LightningCLI):
 def end_of_schedule(max_steps: int) -> int | None:
     """The step at which a cosine reaches zero: the last one, where the configuration gives it."""
     return max_steps if max_steps > 0 else None
+
+
+@contextmanager
+def _fresh_memory_unfilled() -> Iterator[None]:
+    """Spare what deterministic mode adds for debugging: filling fresh memory with NaN costs a tenth of a step."""
+    settings: Any = torch.utils.deterministic
+    before = settings.fill_uninitialized_memory
+    settings.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        settings.fill_uninitialized_memory = before
 
 
 def _as_list(value: Any) -> list[Any]:
