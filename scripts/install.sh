@@ -36,8 +36,8 @@ quietly() {
 has_gpu && device=gpu || device=cpu
 extras=$(IFS=, && echo "$*")
 stamp=.venv/.installed-${extras:-base}
-key=$({ cat pyproject.toml constraints.txt scripts/install.sh && echo "$PWD $device"; } | cksum)
-if [ -x .venv/bin/equinet ] && [ "$(cat "$stamp" 2>/dev/null)" = "$key" ]; then
+key=$({ cat pyproject.toml constraints.txt scripts/install.sh kernels/*.py kernels/csrc/*/* && echo "$PWD $device"; } | cksum)
+if [ -x .venv/bin/equinet ] && [ -d kernels/equinet_kernels/lib ] && [ "$(cat "$stamp" 2>/dev/null)" = "$key" ]; then
     say "equinet${extras:+[$extras]} stands in .venv, nothing has changed"
     exit 0
 fi
@@ -76,7 +76,7 @@ elif [ "$(uname -s)" = Linux ]; then
     fi
 fi
 
-say "installing equinet${extras:+[$extras]} and what it needs (a minute or two; $log has the details)"
+say "installing equinet${extras:+[$extras]} and what it needs, compiling the kernels (two to four minutes; $log has the details)"
 quietly "$venv_python" -m pip install --no-compile -c "$constraints" "$torch_wanted" -e ".${extras:+[$extras]}"
 # Compiled here on all cores, as pip would on one: every later start is seconds faster, also where Python may write no
 # bytecode. Files that do not compile (templates of other packages) are of no concern.
@@ -87,6 +87,11 @@ if [ "$device" = gpu ] && ! has_cuda_torch "$venv_python"; then
         "PyTorch's site lists the builds: .venv/bin/python -m pip install torch --index-url ..." >&2
 fi
 versions="$(.venv/bin/equinet --version), $("$venv_python" -c 'import torch; print("torch", torch.__version__)')"
+kernels=$("$venv_python" -c 'from equinet_kernels import native; print(native.REASON)')
+case $kernels in
+compiled*) say "CPU kernels: $kernels" ;;
+*) say "warning: CPU kernels: $kernels" >&2 ;;
+esac
 echo "$key" >.venv/.installed-base
 echo "$key" >"$stamp"
 say "done: $versions"

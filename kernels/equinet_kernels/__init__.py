@@ -6,6 +6,8 @@ from equinet_kernels.basis import clebsch_gordan as clebsch_gordan
 from equinet_kernels.conv import UVUConv as UVUConv
 from equinet_kernels.dispatch import Choice as Choice
 from equinet_kernels.dispatch import explain as explain
+from equinet_kernels.dispatch import observe as observe
+from equinet_kernels.dispatch import use as use
 from equinet_kernels.geometry import edge_vectors as edge_vectors
 from equinet_kernels.harmonics import SphericalHarmonics as SphericalHarmonics
 from equinet_kernels.segment import segment_sum as segment_sum

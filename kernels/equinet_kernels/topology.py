@@ -17,6 +17,7 @@ class EdgeTopology(NamedTuple):
     receivers: Tensor  # [E] int64, non-decreasing
     row_ptr: Tensor  # [N + 1] int64; edges of receiver n are row_ptr[n]..row_ptr[n + 1]
     sender_perm: Tensor  # [E] int64; senders[sender_perm] is non-decreasing
+    sender_ptr: Tensor  # [N + 1] int64; edges of sender n are sender_perm[sender_ptr[n]..sender_ptr[n + 1]]
 
 
 def edge_topology(senders: Tensor, receivers: Tensor, num_nodes: int) -> EdgeTopology:
@@ -29,7 +30,9 @@ def edge_topology(senders: Tensor, receivers: Tensor, num_nodes: int) -> EdgeTop
     """
     nodes = torch.arange(num_nodes + 1, device=receivers.device)
     row_ptr = torch.searchsorted(receivers, nodes)
-    return EdgeTopology(senders, receivers, row_ptr, torch.argsort(senders, stable=True))
+    sender_perm = torch.argsort(senders, stable=True)
+    sender_ptr = torch.searchsorted(senders.index_select(0, sender_perm), nodes)
+    return EdgeTopology(senders, receivers, row_ptr, sender_perm, sender_ptr)
 
 
 def check_topology(topology: EdgeTopology, num_nodes: int) -> None:
@@ -53,3 +56,5 @@ def check_topology(topology: EdgeTopology, num_nodes: int) -> None:
         raise ValueError("row_ptr does not point at the first edge of each receiver")
     if not torch.equal(topology.sender_perm, expected.sender_perm):
         raise ValueError("sender_perm is not the stable order of the edges by sender")
+    if not torch.equal(topology.sender_ptr, expected.sender_ptr):
+        raise ValueError("sender_ptr does not point at the first edge of each sender")

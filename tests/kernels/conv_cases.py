@@ -29,11 +29,20 @@ CASES = {
     "first layer": _case("33x0e", 3, NATURAL),
     "one channel, l = 1": _case("1x0e+1x1o", 1, BOTH[:4]),
     "natural parity, 32 channels, l = 2": _case("32x0e+32x1o+32x2e", 2, NATURAL[:3]),
+    "128 channels": _case("128x0e+128x1o", 1, NATURAL[:2]),
     "both parities, l = 2": _case("5x0e+1x0o+3x1e+5x1o+2x2e+5x2o", 2, BOTH[:6]),
     "channels differ, l = 3": _case("33x0e+32x1o+5x2e+1x3o", 3, NATURAL[:4]),
     "parity ignored": _case("5x0e+5x1e+2x2e", 2, [(0, 1), (1, 1), (2, 1)], y_parity=1),
     "last layer": _case("8x0e+7x1o+6x2e+5x3o+4x4e", 4, [(0, 1)]),
     "everything to l = 4": _case("+".join(f"1x{l}e+1x{l}o" for l in range(5)), 4, BOTH),
+    "above l = 4": Case(
+        ConvSpec(
+            Layout.parse("17x5o+2x0e+9x6e"),
+            6,
+            (Path(0, 1, 6, 1), Path(1, 6, 6, 1), Path(2, 0, 6, 1), Path(2, 5, 3, -1)),
+        ),
+        -1,
+    ),
     "a block and a degree unused": Case(
         ConvSpec(Layout.parse("2x0e+3x1o+4x2e"), 3, (Path(0, 1, 1, -1), Path(2, 0, 2, 1), Path(2, 2, 0, 1))), -1
     ),

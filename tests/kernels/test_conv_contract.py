@@ -14,7 +14,7 @@ SPEC = CASES["both parities, l = 2"].spec
 
 
 @pytest.fixture
-def conv() -> UVUConv:
+def conv(implementation) -> UVUConv:
     return UVUConv(SPEC, torch.float64)
 
 
@@ -32,6 +32,7 @@ def worst(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
 
 
 @pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
+@pytest.mark.usefixtures("implementation")
 def test_derivatives_by_finite_differences(check):
     spec = ConvSpec.all_paths(Layout.parse("2x0e+1x1o"), 1, BOTH[:4])
     topology = edge_topology(torch.tensor([1, 0, 2, 1]), torch.tensor([0, 0, 2, 2]), 3)
@@ -95,6 +96,7 @@ def poisoned_memory():
 
 @pytest.mark.parametrize("graph", ["a receiver with none", "thousands"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.usefixtures("implementation")
 def test_same_bits_every_time(graph, dtype, poisoned_memory):
     inputs = random_inputs(SPEC, graph).to(dtype)
     function = partial(UVUConv(SPEC, dtype), topology=inputs.topology)
@@ -148,7 +150,7 @@ def test_script_equals_eager(conv, inputs):
 
 def test_export_with_any_number_of_atoms_and_edges(conv, inputs):
     rows = {0: torch.export.Dim.DYNAMIC}
-    shapes = (rows, rows, rows, EdgeTopology(rows, rows, rows, rows))
+    shapes = (rows, rows, rows, EdgeTopology(rows, rows, rows, rows, rows))
     program = torch.export.export(conv, tuple(inputs), dynamic_shapes=shapes).module()
     for graph in ("thousands", "one atom", "no edges"):
         other = random_inputs(SPEC, graph, seed=2)
@@ -167,7 +169,7 @@ def test_wrong_widths_are_refused(conv, inputs, which):
 @pytest.mark.parametrize("which", ["y", "w"])
 def test_wrong_numbers_of_edges_are_refused(conv, inputs, which):
     wrong = inputs._replace(**{which: getattr(inputs, which)[1:]})
-    with pytest.raises(RuntimeError):
+    with pytest.raises((RuntimeError, ValueError)):
         conv(*wrong)
 
 

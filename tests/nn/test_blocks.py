@@ -140,7 +140,7 @@ def test_script_equals_eager(name):
 def test_export_equals_eager(name):
     module, inputs = blocks()[name]
     rows = {0: torch.export.Dim.DYNAMIC}
-    shapes = (rows, rows, rows, rows, EdgeTopology(rows, rows, rows, rows))
+    shapes = (rows, rows, rows, rows, EdgeTopology(rows, rows, rows, rows, rows))
     program = torch.export.export(module, inputs, dynamic_shapes=shapes).module()
     x, species, y, basis, _ = inputs
     two = edge_topology(torch.tensor([1, 0, 1]), torch.tensor([0, 1, 1]), 2)

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from equinet_kernels.conv import registration  # noqa: F401 (defines torch.ops.equinet.uvu_conv)
 from equinet_kernels.conv.reference import ReferenceTables, reference_tables, uvu_conv_reference
+from equinet_kernels.dispatch import choose, record
 from equinet_kernels.spec import ConvSpec
 from equinet_kernels.topology import EdgeTopology
 
@@ -42,11 +44,17 @@ class UVUConv(nn.Module):
 
         Raises:
             RuntimeError: a tensor's last dimension does not fit the spec.
+            ValueError: other shapes, dtypes or devices that do not fit; a graph that is none.
         """
         if x.shape[1] != self.x_dim or y.shape[1] != self.y_dim or w.shape[1] != self.weight_dim:
             raise RuntimeError(
                 f"uvu_conv wants x [N, {self.x_dim}], y [E, {self.y_dim}], w [E, {self.weight_dim}]; "
                 f"got {x.shape}, {y.shape}, {w.shape}"
             )
+        if not torch.jit.is_scripting():  # a scripted model must run where this package is not
+            if choose(self.operator, x.device.type)[0] != "reference":
+                out: Tensor = torch.ops.equinet.uvu_conv(x, y, w, *topology, self.spec_string)
+                return out
+            record(self.operator, "reference")
         tables = ReferenceTables(self.coupling, self.row_paths, self.blocks, self.out_components, self.pieces)
         return uvu_conv_reference(x, y, w, topology.senders, topology.receivers, tables)

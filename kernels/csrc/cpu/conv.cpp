@@ -1,0 +1,271 @@
+#include "conv.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "conv_paths.h"
+#include "coupling.h"
+#include "parallel.h"
+
+namespace equinet {
+
+namespace {
+
+constexpr int64_t kEdgesPerTask = 64;
+constexpr int64_t kEdgesPerSweep = 512;  // for each thread; what waits for its senders stays in the cache
+constexpr int64_t kCacheLine = 64;
+
+template <class T>
+using PathFunction = void (*)(const EdgePath<T>&);
+
+// The three functions of one pair of degrees.
+template <class T>
+struct PathFunctions {
+    PathFunction<T> forward, backward, double_backward;
+};
+
+template <class Loops, class T>
+constexpr PathFunctions<T> functions_in{Loops::forward, Loops::backward, Loops::double_backward};
+
+// Degrees up to 3 have straight code for each pair; higher ones, which are rare, share loops.
+constexpr int kDegrees = 4;
+
+template <class T, std::size_t... Index>
+constexpr std::array<PathFunctions<T>, sizeof...(Index)> full_table(std::index_sequence<Index...>) {
+    return {functions_in<PathLoops<T, 2 * (Index / kDegrees) + 1, 2 * (Index % kDegrees) + 1, false>, T>...};
+}
+
+template <class T, std::size_t... Degree>
+constexpr std::array<PathFunctions<T>, sizeof...(Degree)> diagonal_table(std::index_sequence<Degree...>) {
+    return {functions_in<PathLoops<T, 2 * Degree + 1, 2 * Degree + 1, true>, T>...};
+}
+
+template <class T>
+const PathFunctions<T>& functions_of(const ConvPath& path) {
+    static constexpr auto full = full_table<T>(std::make_index_sequence<kDegrees * kDegrees>());
+    static constexpr auto diagonal = diagonal_table<T>(std::make_index_sequence<kDegrees>());
+    const int l1 = path.d1 / 2, l3 = path.d3 / 2;
+    if (l1 >= kDegrees || l3 >= kDegrees)
+        return path.diagonal ? functions_in<PathLoops<T, 0, 0, true>, T> : functions_in<PathLoops<T, 0, 0, false>, T>;
+    return path.diagonal ? diagonal[l1] : full[l1 * kDegrees + l3];
+}
+
+// Receivers whose first edge is one of first..last-1; a receiver without edges goes with the edge that would be its.
+struct Receivers {
+    int64_t first, last;
+};
+
+Receivers receivers_of(const Graph& graph, int64_t first_edge, int64_t last_edge) {
+    const int64_t* end = graph.row_ptr + graph.nodes;
+    const auto first_at = [&](int64_t edge) { return std::lower_bound(graph.row_ptr, end, edge) - graph.row_ptr; };
+    return {first_at(first_edge), last_edge >= graph.edges ? graph.nodes : first_at(last_edge)};
+}
+
+// Room for one thread.
+template <class T>
+struct Scratch {
+    static constexpr int L = kLanes<T>;
+    std::vector<T> b, b_dot, t, t_dot, moments, dy;
+
+    Scratch(const ConvPlan& plan, int level)
+        : b(plan.b_dim * L),
+          b_dot(level == 2 ? plan.b_dim * L : 0),
+          t(level >= 1 ? plan.max_rows : 0),
+          t_dot(level == 2 ? plan.max_rows : 0),
+          moments(level >= 1 ? plan.max_moments * L : 0),
+          dy(level >= 1 ? plan.y_dim * L : 0) {}
+};
+
+// B of kLanes edges at once, an edge in each lane: [b_dim, kLanes]. Lanes beyond `edges` repeat the last edge.
+template <class T>
+void make_b(const ConvPlan& plan, const T* y, int64_t edges, T* b) {
+    using V = Vec<T>;
+    constexpr int L = kLanes<T>;
+    T columns[(kMaxDegree + 1) * (kMaxDegree + 1) * L];
+    for (int e = 0; e < L; ++e)
+        for (int j = 0; j < plan.y_dim; ++j) columns[j * L + e] = y[std::min<int64_t>(e, edges - 1) * plan.y_dim + j];
+    const Coupling<T>* next = plan.couplings(T{}).by_b.data();
+    const Coupling<T>* end = next + plan.couplings(T{}).by_b.size();
+    for (int row = 0; row < plan.b_dim; ++row) {
+        V sum{};
+        for (; next != end && next->b == row; ++next) sum += next->value * load<V>(columns + next->j * L);
+        store(b + row * L, sum);
+    }
+}
+
+// dy of one edge, lane by lane, from the moments of one path.
+template <class T>
+void add_to_dy(const ConvPlan& plan, std::size_t path, const T* moments, T* dy) {
+    using V = Vec<T>;
+    constexpr int L = kLanes<T>;
+    const Coupling<T>* next = plan.couplings(T{}).by_j.data() + plan.path_couplings[path];
+    const Coupling<T>* end = plan.couplings(T{}).by_j.data() + plan.path_couplings[path + 1];
+    moments -= plan.paths[path].b_offset * L;
+    while (next != end) {
+        const int j = next->j;
+        V sum = load<V>(dy + j * L);
+        for (; next != end && next->j == j; ++next) sum += next->value * load<V>(moments + next->b * L);
+        store(dy + j * L, sum);
+    }
+}
+
+// What one level reads and writes, as rows; absent ones stay null.
+template <class T>
+struct Arrays {
+    const T *x, *y, *w, *g;
+    const T *x_dot, *y_dot, *w_dot;
+    T *out, *dy, *dw;
+    T* dx_edges;  // [edges from first_edge on, x_dim]: what goes to the sender of each edge
+    int64_t first_edge;
+};
+
+// The edges of some receivers, in order. Level 0: forward, 1: backward, 2: double backward.
+template <class T, int Level>
+void run_receivers(const ConvPlan& plan, const Graph& graph, const Arrays<T>& a, Receivers receivers,
+                   const std::vector<PathFunction<T>>& functions, Scratch<T>& scratch) {
+    constexpr int L = kLanes<T>;
+    if (Level != 1)
+        std::memset(a.out + receivers.first * plan.out_dim, 0,
+                    sizeof(T) * (receivers.last - receivers.first) * plan.out_dim);
+    const int64_t end = graph.row_ptr[receivers.last];
+    EdgePath<T> p{};
+    p.t = scratch.t.data(), p.t_dot = scratch.t_dot.data(), p.moments = scratch.moments.data();
+    int64_t n = receivers.first;
+    for (int64_t chunk = graph.row_ptr[receivers.first]; chunk < end; chunk += L) {
+        const int64_t edges = std::min<int64_t>(L, end - chunk);
+        make_b(plan, a.y + chunk * plan.y_dim, edges, scratch.b.data());
+        if (Level == 2) make_b(plan, a.y_dot + chunk * plan.y_dim, edges, scratch.b_dot.data());
+        for (int64_t lane = 0; lane < edges; ++lane) {
+            const int64_t e = chunk + lane, x_row = graph.senders[e] * plan.x_dim, w_row = e * plan.w_dim;
+            while (graph.row_ptr[n + 1] <= e) ++n;
+            const int64_t out_row = n * plan.out_dim;
+            T* dx = Level ? a.dx_edges + (e - a.first_edge) * plan.x_dim : nullptr;
+            if (Level) {
+                std::fill(scratch.dy.begin(), scratch.dy.end(), T(0));
+                if (plan.unused_blocks) std::memset(dx, 0, sizeof(T) * plan.x_dim);
+            }
+            for (std::size_t index = 0; index < plan.paths.size(); ++index) {
+                const ConvPath& path = plan.paths[index];
+                p.b = scratch.b.data() + path.b_offset * L + lane;
+                p.x = a.x + x_row + path.x_offset;
+                p.w = a.w + w_row + path.w_offset;
+                p.out_stride = path.out_stride;
+                p.channels = path.channels;
+                p.d1 = path.d1, p.d3 = path.d3;
+                if (Level != 1) p.out = a.out + out_row + path.out_offset;
+                if (Level) {
+                    p.g = a.g + out_row + path.out_offset;
+                    p.dx = dx + path.x_offset;
+                    p.opens_block = path.opens_block;
+                    p.dw = a.dw + w_row + path.w_offset;
+                }
+                if (Level == 2) {
+                    p.b_dot = scratch.b_dot.data() + path.b_offset * L + lane;
+                    p.x_dot = a.x_dot + x_row + path.x_offset;
+                    p.w_dot = a.w_dot + w_row + path.w_offset;
+                }
+                functions[index](p);
+                if (Level) add_to_dy(plan, index, scratch.moments.data(), scratch.dy.data());
+            }
+            if (Level)
+                for (int64_t j = 0; j < plan.y_dim; ++j) a.dy[e * plan.y_dim + j] = sum_of_lanes(&scratch.dy[j * L]);
+        }
+    }
+}
+
+template <class T, int Level>
+void run_tasks(const ConvPlan& plan, const Graph& graph, const Arrays<T>& arrays, int64_t first_edge, int64_t last_edge,
+               int threads) {
+    std::vector<PathFunction<T>> functions;
+    for (const ConvPath& path : plan.paths) {
+        const PathFunctions<T>& three = functions_of<T>(path);
+        functions.push_back(Level == 0 ? three.forward : Level == 1 ? three.backward : three.double_backward);
+    }
+    const int64_t tasks = std::max<int64_t>(1, (last_edge - first_edge + kEdgesPerTask - 1) / kEdgesPerTask);
+    parallel_for(tasks, threads, [&] {
+        return [&, scratch = Scratch<T>(plan, Level)](int64_t task) mutable {
+            const int64_t begin = first_edge + task * kEdgesPerTask;
+            const Receivers receivers = receivers_of(graph, begin, std::min(begin + kEdgesPerTask, last_edge));
+            run_receivers<T, Level>(plan, graph, arrays, receivers, functions, scratch);
+        };
+    });
+}
+
+// Adds the rows of some edges to those of their senders, in the order of the edges; each thread has columns of its own.
+template <class T>
+void add_to_senders(const int64_t* senders, int64_t edges, int64_t columns, const T* rows, T* out, int threads) {
+    const int64_t step = kCacheLine / static_cast<int64_t>(sizeof(T));
+    const int64_t width = std::max(step, (columns / threads + step - 1) / step * step);
+    parallel_for((columns + width - 1) / width, threads, [&] {
+        return [&](int64_t slice) {
+            const int64_t begin = slice * width, end = std::min(begin + width, columns);
+            for (int64_t e = 0; e < edges; ++e) {
+                T* to = out + senders[e] * columns;
+                const T* from = rows + e * columns;
+                for (int64_t c = begin; c < end; ++c) to[c] += from[c];
+            }
+        };
+    });
+}
+
+// Sweeps over the edges: first what receivers do, then what their edges send back, while it is still in the cache.
+// The bounds of a sweep change no bit: every sender adds its edges in their order.
+template <class T, int Level>
+void run_sweeps(const ConvPlan& plan, const Graph& graph, Arrays<T> arrays, T* dx, int threads) {
+    std::memset(dx, 0, sizeof(T) * graph.nodes * plan.x_dim);
+    const int64_t step = kEdgesPerSweep * std::max(1, threads);
+    std::unique_ptr<T[]> rows;  // not filled: every row is written before it is read
+    int64_t room = 0;
+    for (int64_t first = 0; first < std::max<int64_t>(1, graph.edges); first += step) {
+        const int64_t last = std::min(first + step, graph.edges);
+        const Receivers receivers = receivers_of(graph, first, last);
+        const int64_t begin = graph.row_ptr[receivers.first], edges = graph.row_ptr[receivers.last] - begin;
+        if (edges > room) rows.reset(new T[(room = edges) * plan.x_dim]);
+        arrays.dx_edges = rows.get();
+        arrays.first_edge = begin;
+        run_tasks<T, Level>(plan, graph, arrays, first, last, threads);
+        add_to_senders(graph.senders + begin, edges, plan.x_dim, rows.get(), dx, threads);
+    }
+}
+
+}  // namespace
+
+template <class T>
+void conv_forward(const ConvPlan& plan, const Graph& graph, const T* x, const T* y, const T* w, T* out, int threads) {
+    Arrays<T> arrays{};
+    arrays.x = x, arrays.y = y, arrays.w = w, arrays.out = out;
+    run_tasks<T, 0>(plan, graph, arrays, 0, graph.edges, threads);
+}
+
+template <class T>
+void conv_backward(const ConvPlan& plan, const Graph& graph, const T* g, const T* x, const T* y, const T* w, T* dx,
+                   T* dy, T* dw, int threads) {
+    Arrays<T> arrays{};
+    arrays.x = x, arrays.y = y, arrays.w = w, arrays.g = g, arrays.dy = dy, arrays.dw = dw;
+    run_sweeps<T, 1>(plan, graph, arrays, dx, threads);
+}
+
+template <class T>
+void conv_double_backward(const ConvPlan& plan, const Graph& graph, const T* x_dot, const T* y_dot, const T* w_dot,
+                          const T* g, const T* x, const T* y, const T* w, T* gg, T* gx, T* gy, T* gw, int threads) {
+    Arrays<T> arrays{};
+    arrays.x = x, arrays.y = y, arrays.w = w, arrays.g = g;
+    arrays.x_dot = x_dot, arrays.y_dot = y_dot, arrays.w_dot = w_dot;
+    arrays.out = gg, arrays.dy = gy, arrays.dw = gw;
+    run_sweeps<T, 2>(plan, graph, arrays, gx, threads);
+}
+
+#define EQUINET_INSTANTIATE(T)                                                                                       \
+    template void conv_forward(const ConvPlan&, const Graph&, const T*, const T*, const T*, T*, int);               \
+    template void conv_backward(const ConvPlan&, const Graph&, const T*, const T*, const T*, const T*, T*, T*, T*,  \
+                                int);                                                                                \
+    template void conv_double_backward(const ConvPlan&, const Graph&, const T*, const T*, const T*, const T*,       \
+                                       const T*, const T*, const T*, T*, T*, T*, T*, int);
+EQUINET_INSTANTIATE(float)
+EQUINET_INSTANTIATE(double)
+
+}  // namespace equinet
