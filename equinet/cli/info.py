@@ -34,6 +34,7 @@ def collect(path: Path) -> dict[str, Any]:
     """
     from equinet.elements import SYMBOLS
     from equinet.models import load_model, read_header
+    from equinet_kernels import explain
 
     header = read_header(path)
     potential = load_model(path)
@@ -58,6 +59,7 @@ def collect(path: Path) -> dict[str, Any]:
         "units": header["units"],
         "format_version": header["format_version"],
         "equinet_version": header["equinet_version"],
+        "kernels_here": {choice.operator: f"{choice.implementation} ({choice.reason})" for choice in explain(potential)},
         "provenance": potential.provenance,
     }
 

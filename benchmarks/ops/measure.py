@@ -1,0 +1,88 @@
+"""Seconds, peak memory and copy bandwidth, on a CPU or a CUDA device."""
+
+import ctypes
+import gc
+import re
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+Clock = Callable[[Callable[[], T]], tuple[T, float]]
+"""Runs a call and gives its result and seconds."""
+
+MEBIBYTE = 2**20
+COPY_BYTES = 256 * MEBIBYTE  # far beyond any cache
+
+
+def timed(device: torch.device, call: Callable[[], T]) -> tuple[T, float]:
+    """Run a call on the device and return its result and the seconds it took."""
+    if device.type == "cuda":
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda.synchronize(device)
+        start.record()
+        result = call()
+        end.record()
+        torch.cuda.synchronize(device)
+        return result, start.elapsed_time(end) / 1000
+    begin = time.perf_counter()
+    result = call()
+    return result, time.perf_counter() - begin
+
+
+def _resident(field: str) -> int:
+    """VmRSS or VmHWM of this process, in bytes."""
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    if found is None:
+        raise RuntimeError(f"/proc/self/status has no {field}: peak memory is measured on Linux only")
+    return int(found[1]) * 1024
+
+
+def peak_memory(device: torch.device, call: Callable[[], T]) -> tuple[T, float]:
+    """Run a call and return its result and by how many MiB memory rose above what was in use before.
+
+    On a CPU that is the high-water mark of the resident set, which Linux resets on request; memory that earlier calls
+    freed is given back first, or its reuse would go unseen.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        result = call()
+        torch.cuda.synchronize(device)
+        return result, (torch.cuda.max_memory_allocated(device) - before) / MEBIBYTE
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _resident("VmRSS")
+    result = call()
+    return result, (_resident("VmHWM") - before) / MEBIBYTE
+
+
+def free_memory(device: torch.device) -> float:
+    """MiB that can be had on the device now."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        return torch.cuda.mem_get_info(device)[0] / MEBIBYTE
+    found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    if found is None:
+        raise RuntimeError("/proc/meminfo has no MemAvailable: free memory is known on Linux only")
+    return int(found[1]) / 1024
+
+
+def copy_bandwidth(device: torch.device) -> float:
+    """Bytes a second, read and written, of torch's copy of 256 MiB with the current threads: the median of 15."""
+    source = torch.ones(COPY_BYTES // 4, dtype=torch.float32, device=device)
+    target = torch.zeros_like(source)
+    seconds = [timed(device, lambda: target.copy_(source))[1] for _ in range(17)][2:]
+    return 2 * COPY_BYTES / statistics.median(seconds)
+
+
+def cpu_name() -> str:
+    """Model name of the processor, as Linux gives it."""
+    found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    return found[1].strip() if found else "unknown"
