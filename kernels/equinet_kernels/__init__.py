@@ -10,9 +10,12 @@ from equinet_kernels.dispatch import observe as observe
 from equinet_kernels.dispatch import use as use
 from equinet_kernels.geometry import edge_vectors as edge_vectors
 from equinet_kernels.harmonics import SphericalHarmonics as SphericalHarmonics
+from equinet_kernels.radial_conv import RadialConv as RadialConv
+from equinet_kernels.radial_conv import TabulatedConv as TabulatedConv
 from equinet_kernels.segment import segment_sum as segment_sum
 from equinet_kernels.spec import ConvSpec as ConvSpec
 from equinet_kernels.spec import Path as Path
+from equinet_kernels.spline import radial_spline as radial_spline
 from equinet_kernels.topology import EdgeTopology as EdgeTopology
 from equinet_kernels.topology import check_topology as check_topology
 from equinet_kernels.topology import edge_topology as edge_topology

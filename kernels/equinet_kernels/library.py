@@ -9,6 +9,8 @@ from importlib.resources import files
 from typing import Any
 
 import torch
+from torch._library.triton import set_wrap_triton_enabled
+from torch._subclasses.functional_tensor import FunctionalTensorMode
 
 NAMESPACE = "equinet"
 
@@ -45,8 +47,39 @@ def register(
         setup_context: what it saves.
         kernels: function for each kind of device, ``cpu=...``, ``cuda=...``.
     """
-    for device, kernel in kernels.items():
-        _library.impl(name, kernel, device.upper(), allow_override=True)
     qualified = f"{NAMESPACE}::{name}"
+    for device, kernel in kernels.items():
+        run = _eager(kernel) if device == "cuda" else kernel
+        _library.impl(name, run, device.upper(), allow_override=True)
+    if "cuda" in kernels:
+        decomposition = _decomposition(kernels["cuda"])
+        torch.library.register_torch_dispatch(qualified, FunctionalTensorMode, decomposition, lib=_library)
     torch.library.register_fake(qualified, fake, lib=_library)
     torch.library.register_autograd(qualified, backward, setup_context=setup_context, lib=_library)
+
+
+def _eager(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Launch Triton's kernels at once: the way that a trace can see costs a millisecond a call."""
+
+    def run(*arguments: Any) -> Any:
+        with set_wrap_triton_enabled(False):
+            return kernel(*arguments)
+
+    return run
+
+
+def _decomposition(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """What ``torch.library.triton_op`` does for its operators, for one that has kernels for other devices too: where
+    torch compiles for a GPU, it sees the Triton kernels themselves, so that AOTInductor can embed them. An exported
+    program keeps the operator."""
+
+    def decompose(mode: Any, operator: Any, types: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        from torch.export._trace import custom_triton_ops_decomposition_disabled  # two seconds: not with the package
+
+        device = next(argument.device.type for argument in arguments if isinstance(argument, torch.Tensor))
+        if device != "cuda" or custom_triton_ops_decomposition_disabled():
+            return mode.__torch_dispatch__(operator, types, arguments, keywords)
+        with mode:
+            return kernel(*arguments, **keywords)
+
+    return decompose

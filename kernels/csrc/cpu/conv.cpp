@@ -9,6 +9,7 @@
 
 #include "conv_paths.h"
 #include "coupling.h"
+#include "memory.h"
 #include "parallel.h"
 
 namespace equinet {
@@ -60,9 +61,9 @@ struct Receivers {
 };
 
 Receivers receivers_of(const Graph& graph, int64_t first_edge, int64_t last_edge) {
-    const int64_t* end = graph.row_ptr + graph.nodes;
-    const auto first_at = [&](int64_t edge) { return std::lower_bound(graph.row_ptr, end, edge) - graph.row_ptr; };
-    return {first_at(first_edge), last_edge >= graph.edges ? graph.nodes : first_at(last_edge)};
+    const int64_t *begin = graph.row_ptr + graph.first, *end = graph.row_ptr + graph.last;
+    const auto first_at = [&](int64_t edge) { return std::lower_bound(begin, end, edge) - graph.row_ptr; };
+    return {first_at(first_edge), last_edge >= graph.last_edge() ? graph.last : first_at(last_edge)};
 }
 
 // Room for one thread.
@@ -118,9 +119,9 @@ template <class T>
 struct Arrays {
     const T *x, *y, *w, *g;
     const T *x_dot, *y_dot, *w_dot;
-    T *out, *dy, *dw;
-    T* dx_edges;  // [edges from first_edge on, x_dim]: what goes to the sender of each edge
-    int64_t first_edge;
+    T *out, *dy, *dw, *dw_dot;
+    T* dx_edges;  // [edges from dx_first on, x_dim]: what goes to the sender of each edge
+    int64_t dx_first;
 };
 
 // The edges of some receivers, in order. Level 0: forward, 1: backward, 2: double backward.
@@ -131,19 +132,20 @@ void run_receivers(const ConvPlan& plan, const Graph& graph, const Arrays<T>& a,
     if (Level != 1)
         std::memset(a.out + receivers.first * plan.out_dim, 0,
                     sizeof(T) * (receivers.last - receivers.first) * plan.out_dim);
-    const int64_t end = graph.row_ptr[receivers.last];
+    const int64_t first_edge = graph.first_edge(), end = graph.row_ptr[receivers.last];
     EdgePath<T> p{};
     p.t = scratch.t.data(), p.t_dot = scratch.t_dot.data(), p.moments = scratch.moments.data();
     int64_t n = receivers.first;
     for (int64_t chunk = graph.row_ptr[receivers.first]; chunk < end; chunk += L) {
         const int64_t edges = std::min<int64_t>(L, end - chunk);
-        make_b(plan, a.y + chunk * plan.y_dim, edges, scratch.b.data());
-        if (Level == 2) make_b(plan, a.y_dot + chunk * plan.y_dim, edges, scratch.b_dot.data());
+        make_b(plan, a.y + (chunk - first_edge) * plan.y_dim, edges, scratch.b.data());
+        if (Level == 2) make_b(plan, a.y_dot + (chunk - first_edge) * plan.y_dim, edges, scratch.b_dot.data());
         for (int64_t lane = 0; lane < edges; ++lane) {
-            const int64_t e = chunk + lane, x_row = graph.senders[e] * plan.x_dim, w_row = e * plan.w_dim;
+            const int64_t e = chunk + lane, x_row = graph.senders[e] * plan.x_dim;
+            const int64_t w_row = (e - first_edge) * plan.w_dim, y_row = (e - first_edge) * plan.y_dim;
             while (graph.row_ptr[n + 1] <= e) ++n;
             const int64_t out_row = n * plan.out_dim;
-            T* dx = Level ? a.dx_edges + (e - a.first_edge) * plan.x_dim : nullptr;
+            T* dx = Level ? a.dx_edges + (e - a.dx_first) * plan.x_dim : nullptr;
             if (Level) {
                 std::fill(scratch.dy.begin(), scratch.dy.end(), T(0));
                 if (plan.unused_blocks) std::memset(dx, 0, sizeof(T) * plan.x_dim);
@@ -167,12 +169,13 @@ void run_receivers(const ConvPlan& plan, const Graph& graph, const Arrays<T>& a,
                     p.b_dot = scratch.b_dot.data() + path.b_offset * L + lane;
                     p.x_dot = a.x_dot + x_row + path.x_offset;
                     p.w_dot = a.w_dot + w_row + path.w_offset;
+                    p.dw_dot = a.dw_dot ? a.dw_dot + w_row + path.w_offset : nullptr;
                 }
                 functions[index](p);
                 if (Level) add_to_dy(plan, index, scratch.moments.data(), scratch.dy.data());
             }
             if (Level)
-                for (int64_t j = 0; j < plan.y_dim; ++j) a.dy[e * plan.y_dim + j] = sum_of_lanes(&scratch.dy[j * L]);
+                for (int64_t j = 0; j < plan.y_dim; ++j) a.dy[y_row + j] = sum_of_lanes(&scratch.dy[j * L]);
         }
     }
 }
@@ -212,24 +215,36 @@ void add_to_senders(const int64_t* senders, int64_t edges, int64_t columns, cons
     });
 }
 
+// Everything that a level writes.
+template <class T>
+void prefer_large_pages_for(const ConvPlan& plan, const Graph& graph, const Arrays<T>& arrays) {
+    const int64_t edges = graph.last_edge() - graph.first_edge();
+    if (arrays.out)
+        prefer_large_pages(arrays.out + graph.first * plan.out_dim,
+                           sizeof(T) * (graph.last - graph.first) * plan.out_dim);
+    for (T* rows : {arrays.dw, arrays.dw_dot}) prefer_large_pages(rows, sizeof(T) * edges * plan.w_dim);
+}
+
 // Sweeps over the edges: first what receivers do, then what their edges send back, while it is still in the cache.
 // The bounds of a sweep change no bit: every sender adds its edges in their order.
 template <class T, int Level>
 void run_sweeps(const ConvPlan& plan, const Graph& graph, Arrays<T> arrays, T* dx, int threads) {
-    std::memset(dx, 0, sizeof(T) * graph.nodes * plan.x_dim);
+    prefer_large_pages_for(plan, graph, arrays);
     const int64_t step = kEdgesPerSweep * std::max(1, threads);
     std::unique_ptr<T[]> rows;  // not filled: every row is written before it is read
     int64_t room = 0;
-    for (int64_t first = 0; first < std::max<int64_t>(1, graph.edges); first += step) {
-        const int64_t last = std::min(first + step, graph.edges);
+    int64_t first = graph.first_edge();
+    do {  // at least once: receivers without edges have results too
+        const int64_t last = std::min(first + step, graph.last_edge());
         const Receivers receivers = receivers_of(graph, first, last);
         const int64_t begin = graph.row_ptr[receivers.first], edges = graph.row_ptr[receivers.last] - begin;
         if (edges > room) rows.reset(new T[(room = edges) * plan.x_dim]);
         arrays.dx_edges = rows.get();
-        arrays.first_edge = begin;
+        arrays.dx_first = begin;
         run_tasks<T, Level>(plan, graph, arrays, first, last, threads);
         add_to_senders(graph.senders + begin, edges, plan.x_dim, rows.get(), dx, threads);
-    }
+        first = last;
+    } while (first < graph.last_edge());
 }
 
 }  // namespace
@@ -238,7 +253,8 @@ template <class T>
 void conv_forward(const ConvPlan& plan, const Graph& graph, const T* x, const T* y, const T* w, T* out, int threads) {
     Arrays<T> arrays{};
     arrays.x = x, arrays.y = y, arrays.w = w, arrays.out = out;
-    run_tasks<T, 0>(plan, graph, arrays, 0, graph.edges, threads);
+    prefer_large_pages_for(plan, graph, arrays);
+    run_tasks<T, 0>(plan, graph, arrays, graph.first_edge(), graph.last_edge(), threads);
 }
 
 template <class T>
@@ -251,11 +267,12 @@ void conv_backward(const ConvPlan& plan, const Graph& graph, const T* g, const T
 
 template <class T>
 void conv_double_backward(const ConvPlan& plan, const Graph& graph, const T* x_dot, const T* y_dot, const T* w_dot,
-                          const T* g, const T* x, const T* y, const T* w, T* gg, T* gx, T* gy, T* gw, int threads) {
+                          const T* g, const T* x, const T* y, const T* w, T* gg, T* gx, T* gy, T* gw, T* gw_dot,
+                          int threads) {
     Arrays<T> arrays{};
     arrays.x = x, arrays.y = y, arrays.w = w, arrays.g = g;
     arrays.x_dot = x_dot, arrays.y_dot = y_dot, arrays.w_dot = w_dot;
-    arrays.out = gg, arrays.dy = gy, arrays.dw = gw;
+    arrays.out = gg, arrays.dy = gy, arrays.dw = gw, arrays.dw_dot = gw_dot;
     run_sweeps<T, 2>(plan, graph, arrays, gx, threads);
 }
 
@@ -264,7 +281,7 @@ void conv_double_backward(const ConvPlan& plan, const Graph& graph, const T* x_d
     template void conv_backward(const ConvPlan&, const Graph&, const T*, const T*, const T*, const T*, T*, T*, T*,  \
                                 int);                                                                                \
     template void conv_double_backward(const ConvPlan&, const Graph&, const T*, const T*, const T*, const T*,       \
-                                       const T*, const T*, const T*, T*, T*, T*, T*, int);
+                                       const T*, const T*, const T*, T*, T*, T*, T*, T*, int);
 EQUINET_INSTANTIATE(float)
 EQUINET_INSTANTIATE(double)
 

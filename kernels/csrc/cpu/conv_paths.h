@@ -30,6 +30,7 @@ struct EdgePath {
     const T* x_dot;
     const T* w_dot;
     T* t_dot;          // scratch [d3, channels]: w' g
+    T* dw_dot;         // gradient of w', written; may be null
 };
 
 // D1, D3: 2 l + 1 of x and of the result; 0 for sizes known only at run time, which loops go over instead of straight code.
@@ -116,25 +117,28 @@ struct PathLoops {
         }
     }
 
-    // With F = <g, f(x', y, w) + f(x, y', w) + f(x, y, w')>: the gradients of F by g and w; t = w g and t' = w' g.
+    // With F = <g, f(x', y, w) + f(x, y', w) + f(x, y, w')>: the gradients of F by g, w and w'; t = w g, t' = w' g.
     template <class V>
     static inline void double_backward_w_step(const EdgePath<T>& p, int64_t c) {
         const int rows = d1(p), out_rows = d3(p);
-        V x[kRows1], x_dot[kRows1], dw{};
+        V x[kRows1], x_dot[kRows1], dw{}, dw_dot{};
         load_rows(x, rows, p.x + c, p.channels);
         load_rows(x_dot, rows, p.x_dot + c, p.channels);
         const V w = load<V>(p.w + c), w_dot = load<V>(p.w_dot + c);
         EQUINET_UNROLL
         for (int k = 0; k < out_rows; ++k) {
             const V g = load<V>(p.g + k * p.out_stride + c);
+            const V u = apply(p, p.b, x, k);
             const V u_dot = apply(p, p.b, x_dot, k) + apply(p, p.b_dot, x, k);
             T* out = p.out + k * p.out_stride + c;
-            store(out, load<V>(out) + w * u_dot + w_dot * apply(p, p.b, x, k));
+            store(out, load<V>(out) + w * u_dot + w_dot * u);
             dw = dw + g * u_dot;
+            dw_dot = dw_dot + g * u;
             store(p.t + k * p.channels + c, w * g);
             store(p.t_dot + k * p.channels + c, w_dot * g);
         }
         store(p.dw + c, dw);
+        if (p.dw_dot) store(p.dw_dot + c, dw_dot);
     }
 
     template <class V>

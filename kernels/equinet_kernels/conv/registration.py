@@ -20,7 +20,8 @@ from equinet_kernels.dispatch import debugging, record
 from equinet_kernels.spec import ConvSpec
 from equinet_kernels.topology import EdgeTopology, check_topology
 
-_TOPOLOGY = len(EdgeTopology._fields)
+TOPOLOGY = len(EdgeTopology._fields)
+"""Tensors of a topology among an operator's arguments."""
 
 _parse = lru_cache(maxsize=None)(ConvSpec.parse)
 
@@ -58,13 +59,14 @@ def check(
         check_topology(topology, x.shape[0])
 
 
-def _dense(*tensors: Tensor) -> list[Tensor]:
+def dense(*tensors: Tensor) -> list[Tensor]:
+    """Rows without gaps, as kernels read them."""
     return [tensor.contiguous() for tensor in tensors]
 
 
-def _take_apart(arguments: tuple[Any, ...]) -> tuple[EdgeTopology, ConvSpec]:
+def take_apart(arguments: tuple[Any, ...]) -> tuple[EdgeTopology, ConvSpec]:
     """The topology and the spec, which end every list of arguments."""
-    return EdgeTopology(*_dense(*arguments[:_TOPOLOGY])), _parse(arguments[_TOPOLOGY])
+    return EdgeTopology(*dense(*arguments[:TOPOLOGY])), _parse(arguments[TOPOLOGY])
 
 
 def _kernels(implementation: str) -> Any:
@@ -77,10 +79,10 @@ def _kernels(implementation: str) -> Any:
 
 def _forward_on(implementation: str) -> Any:
     def forward(x: Tensor, y: Tensor, w: Tensor, *rest: Any) -> Tensor:
-        topology, spec = _take_apart(rest)
+        topology, spec = take_apart(rest)
         check(spec, topology, {"x": x}, {"y": y, "w": w}, None)
         record("uvu_conv", implementation)
-        out: Tensor = _kernels(implementation).forward(*_dense(x, y, w), topology, spec)
+        out: Tensor = _kernels(implementation).forward(*dense(x, y, w), topology, spec)
         return out
 
     return forward
@@ -88,10 +90,10 @@ def _forward_on(implementation: str) -> Any:
 
 def _backward_on(implementation: str) -> Any:
     def backward(g: Tensor, x: Tensor, y: Tensor, w: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-        topology, spec = _take_apart(rest)
+        topology, spec = take_apart(rest)
         check(spec, topology, {"x": x}, {"y": y, "w": w}, g)
         record("uvu_conv_backward", implementation)
-        results: tuple[Tensor, Tensor, Tensor] = _kernels(implementation).backward(*_dense(g, x, y, w), topology, spec)
+        results: tuple[Tensor, Tensor, Tensor] = _kernels(implementation).backward(*dense(g, x, y, w), topology, spec)
         return results
 
     return backward
@@ -101,10 +103,10 @@ def _double_backward_on(implementation: str) -> Any:
     def double_backward(
         x_dot: Tensor, y_dot: Tensor, w_dot: Tensor, g: Tensor, x: Tensor, y: Tensor, w: Tensor, *rest: Any
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        topology, spec = _take_apart(rest)
+        topology, spec = take_apart(rest)
         check(spec, topology, {"x": x, "x_dot": x_dot}, {"y": y, "w": w, "y_dot": y_dot, "w_dot": w_dot}, g)
         record("uvu_conv_double_backward", implementation)
-        tensors = _dense(x_dot, y_dot, w_dot, g, x, y, w)
+        tensors = dense(x_dot, y_dot, w_dot, g, x, y, w)
         results: tuple[Tensor, Tensor, Tensor, Tensor]
         results = _kernels(implementation).double_backward(*tensors, topology, spec)
         return results
@@ -113,7 +115,7 @@ def _double_backward_on(implementation: str) -> Any:
 
 
 def _forward_shapes(x: Tensor, y: Tensor, w: Tensor, *rest: Any) -> Tensor:
-    return x.new_empty(x.shape[0], _parse(rest[_TOPOLOGY]).out.dim)
+    return x.new_empty(x.shape[0], _parse(rest[TOPOLOGY]).out.dim)
 
 
 def _backward_shapes(g: Tensor, x: Tensor, y: Tensor, w: Tensor, *rest: Any) -> tuple[Tensor, ...]:
@@ -133,12 +135,12 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 def _differentiate_forward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
     gradients = torch.ops.equinet.uvu_conv_backward(g, *ctx.saved_tensors, ctx.spec)
-    return (*gradients, *[None] * (_TOPOLOGY + 1))
+    return (*gradients, *[None] * (TOPOLOGY + 1))
 
 
 def _differentiate_backward(ctx: Any, x_dot: Tensor, y_dot: Tensor, w_dot: Tensor) -> tuple[Any, ...]:
     gradients = torch.ops.equinet.uvu_conv_double_backward(x_dot, y_dot, w_dot, *ctx.saved_tensors, ctx.spec)
-    return (*gradients, *[None] * (_TOPOLOGY + 1))
+    return (*gradients, *[None] * (TOPOLOGY + 1))
 
 
 def _refuse_third_derivative(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:

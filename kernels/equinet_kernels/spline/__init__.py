@@ -1,0 +1,4 @@
+"""Tables of functions of the distance."""
+
+from equinet_kernels.spline.op import radial_spline as radial_spline
+from equinet_kernels.spline.reference import spline_reference as spline_reference

@@ -1,0 +1,32 @@
+"""The spline operator."""
+
+import torch
+from torch import Tensor
+
+from equinet_kernels.dispatch import choose, record
+from equinet_kernels.spline import registration  # noqa: F401 (defines torch.ops.equinet.radial_spline)
+from equinet_kernels.spline.reference import spline_reference
+
+
+def radial_spline(lengths: Tensor, table: Tensor, spacing: float, derivative: int = 0) -> Tensor:
+    """Tabulated functions of the distance, twice continuously differentiable; see :func:`spline_reference`.
+
+    Differentiable by the lengths, as often as there are derivatives (three); the table is made, not trained.
+
+    Args:
+        lengths: [E] float64; everything is 0 beyond the last knot.
+        table: [K, 3, C], value, first and second derivative at the knots ``k * spacing``.
+        spacing: between knots.
+        derivative: 0..3.
+
+    Returns:
+        [E, C] in the dtype of the table.
+
+    Raises:
+        ValueError: shapes, dtypes or devices that do not fit; a spacing or a derivative out of range.
+    """
+    if choose("radial_spline", lengths.device.type)[0] == "reference":
+        record("radial_spline", "reference")
+        return spline_reference(lengths, table, spacing, derivative)
+    out: Tensor = torch.ops.equinet.radial_spline(lengths, table, spacing, derivative)
+    return out
