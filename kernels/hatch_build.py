@@ -22,7 +22,7 @@ class CompiledOperators(BuildHookInterface):
             libraries = build()
         except BuildError as error:
             self.app.display_warning(
-                f"equinet: the CPU kernels were not compiled, plain torch stands in for them, many times slower: {error}"
+                f"the CPU kernels were not compiled; plain torch stands in for them, many times slower: {error}"
             )
             return
         build_data["pure_python"] = False

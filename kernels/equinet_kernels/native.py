@@ -1,7 +1,7 @@
 """The compiled CPU operators: which shared library fits this processor, and how its functions are called.
 
-The libraries have a plain C interface (``csrc/cpu/api.h``) and know nothing of torch: one binary serves all its versions.
-There is one for each instruction set; the best that this processor has is loaded when the package is imported.
+The libraries have a plain C interface (``csrc/cpu/api.h``) and know nothing of torch: one binary serves every version
+of it. There is one for each instruction set; the best that this processor has is loaded when the package is imported.
 """
 
 import ctypes
