@@ -12,7 +12,14 @@ from equinet.graph import AtomicGraph, volumes
 from equinet.models.architecture import Architecture
 from equinet.models.zbl import ZBL
 from equinet.nn import PolynomialEnvelope
-from equinet_kernels import edge_topology, edge_vectors, segment_sum
+from equinet_kernels import (
+    edge_topology,
+    edge_vectors,
+    row_pointers,
+    segment_gather,
+    segment_sum,
+    with_isolated_nodes,
+)
 
 
 class Prediction(NamedTuple):
@@ -227,10 +234,14 @@ class Potential(nn.Module):
         senders, receivers, batch = graph.senders, graph.receivers, graph.batch
         atoms = positions.shape[0]
         species = self.species_index.index_select(0, graph.numbers)  # [N]
-        vectors = edge_vectors(positions, graph.cell, batch, senders, receivers, graph.images)  # [E, 3]
+        topology = edge_topology(senders, receivers, atoms)
+        structures = row_pointers(batch, graph.cell.shape[0])  # [B + 1]
+        # the strain moves atoms and cells, and thereby every edge vector v to v (1 + strain)
         symmetric = 0.5 * (strain + strain.transpose(1, 2))
-        edge_strain = symmetric.index_select(0, batch.index_select(0, receivers))  # [E, 3, 3]
-        vectors = vectors + torch.bmm(vectors.unsqueeze(1), edge_strain).squeeze(1)
+        atom_strain = segment_gather(symmetric, structures, atoms)  # [N, 3, 3]
+        strained = positions + torch.bmm(positions.unsqueeze(1), atom_strain).squeeze(1)
+        cell = graph.cell + torch.bmm(graph.cell, symmetric)
+        vectors = edge_vectors(strained, cell, batch, graph.images, topology)  # [E, 3]
         lengths = torch.linalg.vector_norm(vectors, dim=1)  # [E]
 
         scale = self.scale.index_select(0, species)
@@ -239,21 +250,22 @@ class Potential(nn.Module):
             # one atom of each species without edges rides along at the end of the batch
             isolated = torch.arange(len(self.species), device=species.device)
             nodes = atoms + len(self.species)
-            topology = edge_topology(senders, receivers, nodes)
-            output = self.model(vectors, torch.cat([species, isolated]), topology)
+            output = self.model(
+                vectors, torch.cat([species, isolated]), with_isolated_nodes(topology, len(self.species))
+            )
             values = output.energies.to(torch.float64)  # [M, N + S]
             difference = values.narrow(1, 0, atoms) - values.narrow(1, atoms, nodes - atoms).index_select(1, species)
-            coordination = segment_sum(self.coordination(lengths), receivers, atoms)  # [N]
+            coordination = segment_sum(self.coordination(lengths), topology.row_ptr)  # [N]
             bound = scale * difference - shift * torch.expm1(-coordination)
             # the difference of two equal numbers computed in different rows is rounding, not zero
             contribution = torch.where(coordination > 0.0, bound, torch.zeros_like(bound))
         else:
-            output = self.model(vectors, species, edge_topology(senders, receivers, atoms))
+            output = self.model(vectors, species, topology)
             contribution = scale * output.energies.to(torch.float64) + shift
         atom_energies = self.reference_energies.index_select(0, species) + contribution  # [M, N]
         if self.zbl is not None:
             z = graph.numbers.to(torch.float64)
             pairs = self.zbl(lengths, z.index_select(0, senders), z.index_select(0, receivers))  # [E]
-            atom_energies = atom_energies + segment_sum(pairs, receivers, atoms)
-        energies = segment_sum(atom_energies.transpose(0, 1), batch, graph.cell.shape[0]).transpose(0, 1)
+            atom_energies = atom_energies + segment_sum(pairs, topology.row_ptr)
+        energies = segment_sum(atom_energies.transpose(0, 1), structures).transpose(0, 1)
         return energies, atom_energies, output.features.narrow(0, 0, atoms)

@@ -15,7 +15,7 @@ from torch import nn
 
 from equinet_kernels import native
 
-IMPLEMENTATIONS = ("auto", "reference", "cpu", "triton")
+IMPLEMENTATIONS = ("auto", "reference", "cpu", "triton", "torch_scatter")
 
 
 class Choice(NamedTuple):
@@ -55,8 +55,9 @@ def use(implementation: str | None = None, *, strict: bool | None = None, debug:
     """Choose how operators run within a block, in all threads.
 
     Args:
-        implementation: "auto" (the fastest for the device), "reference", "cpu" or "triton". Outside of such blocks the
-            environment variable EQUINET_KERNELS says it.
+        implementation: "auto" (the fastest for the device), "reference", "cpu", "triton", or "torch_scatter" (an extra,
+            for sums over segments; other operators run as with "auto"). Outside of such blocks the environment
+            variable EQUINET_KERNELS says it.
         strict: raise instead of falling back to the reference (EQUINET_KERNELS_STRICT=1).
         debug: check all that operators rely on, whatever it costs (EQUINET_KERNELS_DEBUG=1).
 
@@ -89,6 +90,12 @@ def _triton_missing() -> str:
     return "" if find_spec("triton") else "triton is not installed (pip install triton)"
 
 
+def _torch_scatter(operator: str) -> tuple[str, str]:
+    if not find_spec("torch_scatter"):
+        raise RuntimeError(f"{operator}: torch_scatter is not installed (pip install 'equinet-mlip[scatter]')")
+    return "torch_scatter", "asked for"
+
+
 def choose(operator: str, device: str) -> tuple[str, str]:
     """Name the implementation that runs for tensors on a kind of device, and the reason.
 
@@ -96,6 +103,10 @@ def choose(operator: str, device: str) -> tuple[str, str]:
         RuntimeError: the one asked for cannot run there, or (strict) a fallback would run.
     """
     wanted = _policy.implementation
+    if wanted == "torch_scatter":
+        if operator in ("segment_sum", "segment_gather"):
+            return _torch_scatter(operator)
+        wanted = "auto"
     if wanted == "reference":
         return "reference", "asked for"
     if device == "cpu":

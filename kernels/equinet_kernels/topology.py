@@ -20,6 +20,16 @@ class EdgeTopology(NamedTuple):
     sender_ptr: Tensor  # [N + 1] int64; edges of sender n are sender_perm[sender_ptr[n]..sender_ptr[n + 1]]
 
 
+def row_pointers(index: Tensor, rows: int) -> Tensor:
+    """Where each row's entries begin in a non-decreasing index, [rows + 1] int64; the last one says where they end.
+
+    Args:
+        index: [E] int64, non-decreasing, 0..rows - 1.
+        rows: how many rows there are.
+    """
+    return torch.searchsorted(index, torch.arange(rows + 1, device=index.device))
+
+
 def edge_topology(senders: Tensor, receivers: Tensor, num_nodes: int) -> EdgeTopology:
     """Build the topology of a batch.
 
@@ -28,11 +38,21 @@ def edge_topology(senders: Tensor, receivers: Tensor, num_nodes: int) -> EdgeTop
         receivers: [E] int64, non-decreasing (not checked here: see :func:`check_topology`).
         num_nodes: N.
     """
-    nodes = torch.arange(num_nodes + 1, device=receivers.device)
-    row_ptr = torch.searchsorted(receivers, nodes)
+    row_ptr = row_pointers(receivers, num_nodes)
     sender_perm = torch.argsort(senders, stable=True)
-    sender_ptr = torch.searchsorted(senders.index_select(0, sender_perm), nodes)
+    sender_ptr = row_pointers(senders.index_select(0, sender_perm), num_nodes)
     return EdgeTopology(senders, receivers, row_ptr, sender_perm, sender_ptr)
+
+
+def with_isolated_nodes(topology: EdgeTopology, number: int) -> EdgeTopology:
+    """The same edges among more nodes: ``number`` nodes without any follow the others."""
+    return EdgeTopology(
+        topology.senders,
+        topology.receivers,
+        torch.cat([topology.row_ptr, topology.row_ptr[-1:].expand(number)]),
+        topology.sender_perm,
+        torch.cat([topology.sender_ptr, topology.sender_ptr[-1:].expand(number)]),
+    )
 
 
 def check_topology(topology: EdgeTopology, num_nodes: int) -> None:

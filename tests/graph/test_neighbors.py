@@ -21,7 +21,8 @@ def edges_of(graph: AtomicGraph) -> list[Pair]:
 
 
 def vectors_of(graph: AtomicGraph) -> torch.Tensor:
-    return edge_vectors(graph.positions, graph.cell, graph.batch, graph.senders, graph.receivers, graph.images)
+    topology = edge_topology(graph.senders, graph.receivers, len(graph.positions))
+    return edge_vectors(graph.positions, graph.cell, graph.batch, graph.images, topology)
 
 
 def sorted_pairs(receivers, senders, images) -> list[Pair]:

@@ -98,7 +98,7 @@ def levels(convolution: Callable[[Tensor, Tensor, Tensor], Tensor], inputs: Inpu
     random = torch.Generator().manual_seed(1)
 
     def like(tensor: Tensor) -> Tensor:
-        return torch.randn(tensor.shape, dtype=torch.float64, generator=random).to(tensor.dtype)
+        return torch.randn(tensor.shape, dtype=torch.float64, generator=random).to(tensor)
 
     # detach, not clone: strides and offsets are part of the test
     x, y, w = (tensor.detach().requires_grad_() for tensor in inputs[:3])

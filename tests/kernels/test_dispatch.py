@@ -15,7 +15,7 @@ def test_explain_names_every_operator_of_a_model():
     model["last"] = UVUConv(ConvSpec.parse("uvu;x=1x0e;l_max=1;paths=0.1.1o"))
     with use("reference"):
         assert explain(model) == [
-            ("y", "harmonics", "reference", "asked for"),
+            ("y", "spherical_harmonics", "reference", "asked for"),
             ("layers.0", "uvu_conv", "reference", "asked for"),
             ("last", "uvu_conv", "reference", "asked for"),
         ]

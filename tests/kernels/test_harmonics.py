@@ -1,16 +1,19 @@
-"""Real spherical harmonics."""
+"""Real spherical harmonics: every implementation."""
 
 import pytest
 import torch
 from e3nn import o3
 from torch import Tensor
 
-from equinet_kernels import SphericalHarmonics
+from equinet_kernels import SphericalHarmonics, use
 from equinet_kernels.tolerances import TOLERANCES, relative_error
+from tests.kernels.derivatives import all_levels, normal
+
+pytestmark = pytest.mark.usefixtures("implementation")
 
 
 def directions(number: int) -> Tensor:
-    vectors = torch.randn(number, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    vectors = normal(number, 3)
     return vectors / vectors.norm(dim=1, keepdim=True)
 
 
@@ -39,27 +42,37 @@ def test_first_degree_is_the_vector():
     assert relative_error(SphericalHarmonics(1)(vectors)[:, 1:], vectors * 3**0.5) <= TOLERANCES[torch.float64]
 
 
-def test_derivatives_are_those_of_e3nn():
-    vectors = with_axes(20).requires_grad_()
-    cotangent = torch.randn(len(vectors), 49, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    levels = []
-    for function in (SphericalHarmonics(6), lambda v: of_e3nn(v, 6)):
-        (first,) = torch.autograd.grad(function(vectors), vectors, cotangent, create_graph=True)
-        levels.append((first, *torch.autograd.grad(first, vectors, cotangent[:, :3])))
-    for ours, theirs in zip(*levels, strict=True):
-        assert relative_error(ours, theirs) <= TOLERANCES[torch.float64]
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("l", range(7))
+def test_all_levels_equal_e3nn_degree_by_degree(l, dtype):
+    """A cotangent of one degree alone, so that no large one hides a small one; vectors off the unit sphere too."""
+    vectors = torch.cat([with_axes(12), 1.5 * directions(3)]).to(dtype)
+    cotangent = normal(len(vectors), (l + 1) ** 2, seed=9)
+    cotangent[:, : l**2] = 0.0
+    ours = all_levels(SphericalHarmonics(l, dtype), vectors, cotangent=cotangent)
+    theirs = all_levels(lambda v: of_e3nn(v, l), vectors.double(), cotangent=cotangent)
+    degree = slice(l**2, None)
+    for name in ("result", "ddg"):
+        assert relative_error(ours[name][:, degree], theirs[name][:, degree]) <= TOLERANCES[dtype], name
+    for name in ("d0", "dd0"):
+        assert relative_error(ours[name], theirs[name]) <= TOLERANCES[dtype], name
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("l_max", range(7))
+def test_all_levels_equal_the_reference(l_max, dtype):
+    vectors = with_axes(31).to(dtype)
+    ours = all_levels(SphericalHarmonics(l_max, dtype), vectors)
+    with use("reference"):
+        reference = all_levels(SphericalHarmonics(l_max), vectors.double())
+    for name, expected in reference.items():
+        assert relative_error(ours[name], expected) <= TOLERANCES[dtype], name
 
 
 @pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
-def test_derivatives_by_finite_differences(check):
-    assert check(SphericalHarmonics(4), (directions(3).requires_grad_(),))
-
-
-def test_single_precision():
-    vectors = directions(100)
-    ours = SphericalHarmonics(6, torch.float32)(vectors.float())
-    assert ours.dtype == torch.float32
-    assert relative_error(ours, of_e3nn(vectors, 6)) <= TOLERANCES[torch.float32]
+@pytest.mark.parametrize("l_max", [1, 4, 6])
+def test_derivatives_by_finite_differences(check, l_max):
+    assert check(SphericalHarmonics(l_max), (directions(3).requires_grad_(),))
 
 
 def test_parity():
@@ -72,13 +85,34 @@ def test_parity():
 
 @pytest.mark.parametrize("edges", [0, 1])
 def test_few_edges(edges):
-    assert SphericalHarmonics(3)(directions(edges)).shape == (edges, 16)
+    levels = all_levels(SphericalHarmonics(3), directions(edges))
+    assert levels["result"].shape == levels["ddg"].shape == (edges, 16)
+    assert levels["d0"].shape == levels["dd0"].shape == (edges, 3)
 
 
-def test_non_contiguous_vectors():
-    vectors = directions(8)
-    expected = SphericalHarmonics(3)(vectors)
-    assert relative_error(SphericalHarmonics(3)(vectors.T.contiguous().T), expected) <= TOLERANCES[torch.float64]
+def strided(vectors: Tensor) -> Tensor:
+    return vectors.T.contiguous().T
+
+
+def misaligned(vectors: Tensor) -> Tensor:
+    room = vectors.new_empty(vectors.numel() + 1)
+    room[1:] = vectors.flatten()
+    return room[1:].view(vectors.shape)
+
+
+def expanded(vectors: Tensor) -> Tensor:
+    return vectors[:1].expand(len(vectors), 3)
+
+
+@pytest.mark.parametrize("layout", [strided, misaligned, expanded])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_any_layout_in_memory(layout, dtype):
+    vectors = layout(directions(9).to(dtype))
+    cotangent = strided(normal(9, 16, seed=3)).to(dtype)
+    ours = all_levels(SphericalHarmonics(3, dtype), vectors, cotangent=cotangent)
+    plain = all_levels(SphericalHarmonics(3, dtype), vectors.contiguous(), cotangent=cotangent.contiguous())
+    for name, expected in plain.items():
+        assert relative_error(ours[name], expected) <= TOLERANCES[dtype], name
 
 
 def test_script_equals_eager():
@@ -100,3 +134,8 @@ def test_export_with_any_number_of_edges():
 def test_degree_out_of_range(l_max):
     with pytest.raises(ValueError, match=r"l_max must be 0\.\.6"):
         SphericalHarmonics(l_max)
+
+
+def test_directions_in_another_dtype_are_refused():
+    with pytest.raises(ValueError, match=r"harmonics made for torch.float64 got directions in torch.float32"):
+        SphericalHarmonics(2)(directions(3).float())

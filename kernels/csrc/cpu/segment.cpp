@@ -11,6 +11,7 @@ namespace equinet {
 namespace {
 
 constexpr int64_t kNumbersPerTask = 16384;
+constexpr int kPack = 8;  // vectors summed together: whole cache lines of each row, one after the other
 
 // Calls body(first segment, last segment) for pieces of about kNumbersPerTask numbers.
 template <class Body>
@@ -28,7 +29,7 @@ void for_segments(const Segments& segments, int threads, const Body& body) {
 template <class V, class T>
 inline void sum_rows(const T* rows, int64_t number, int64_t columns, T* out) {
     V sum{};
-    for (int64_t row = 0; row < number; ++row) sum += load<V>(rows + row * columns);
+    for (int64_t row = 0; row < number; ++row) sum = sum + load<V>(rows + row * columns);
     store(out, sum);
 }
 
@@ -43,6 +44,8 @@ void segment_sum(const Segments& segments, const T* values, T* out, int threads)
             const T* rows = values + segments.row_ptr[s] * columns;
             T* sums = out + s * columns;
             int64_t c = 0;
+            for (; c + kPack * kLanes<T> <= columns; c += kPack * kLanes<T>)
+                sum_rows<Pack<T, kPack>>(rows + c, number, columns, sums + c);
             for (; c + kLanes<T> <= columns; c += kLanes<T>) sum_rows<Vec<T>>(rows + c, number, columns, sums + c);
             for (; c < columns; ++c) sum_rows<T>(rows + c, number, columns, sums + c);
         }
@@ -53,9 +56,14 @@ template <class T>
 void segment_gather(const Segments& segments, const T* values, T* out, int threads) {
     const int64_t columns = segments.columns;
     for_segments(segments, threads, [&](int64_t first, int64_t last) {
-        for (int64_t s = first; s < last; ++s)
-            for (int64_t row = segments.row_ptr[s]; row < segments.row_ptr[s + 1]; ++row)
-                std::memcpy(out + row * columns, values + s * columns, sizeof(T) * columns);
+        for (int64_t s = first; s < last; ++s) {
+            const int64_t begin = segments.row_ptr[s], end = segments.row_ptr[s + 1];
+            if (columns == 1)
+                std::fill(out + begin, out + end, values[s]);
+            else
+                for (int64_t row = begin; row < end; ++row)
+                    std::memcpy(out + row * columns, values + s * columns, sizeof(T) * columns);
+        }
     });
 }
 

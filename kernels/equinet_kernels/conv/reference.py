@@ -10,7 +10,7 @@ from typing import List, NamedTuple
 import torch
 from torch import Tensor
 
-from equinet_kernels.segment.reference import segment_sum
+from equinet_kernels.segment.reference import index_sum
 from equinet_kernels.spec import ConvSpec
 
 
@@ -82,7 +82,7 @@ def uvu_conv_reference(
         # batched products with an inner dimension of one are 20 times slower than the multiplication they amount to
         bx = b_block * x_block if components == 1 else torch.bmm(b_block, x_block)  # [E, K, C]
         messages = bx * w_rows
-        sums.append(segment_sum(messages, receivers, nodes))  # [N, K, C]
+        sums.append(index_sum(messages, receivers, nodes))  # [N, K, C]
         b_start += rows * components
         w_start += paths * channels
         row_start += rows

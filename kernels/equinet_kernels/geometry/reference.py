@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 
-def edge_vectors(
-    positions: Tensor, cell: Tensor, batch: Tensor, senders: Tensor, receivers: Tensor, images: Tensor
+def edge_vectors_reference(
+    positions: Tensor, cell: Tensor, batch: Tensor, images: Tensor, senders: Tensor, receivers: Tensor
 ) -> Tensor:
     """``positions[sender] + images @ cell - positions[receiver]``.
 
@@ -13,9 +13,9 @@ def edge_vectors(
         positions: [N, 3].
         cell: [B, 3, 3], rows are lattice vectors.
         batch: [N] int64, structure of each atom.
+        images: [E, 3] int64.
         senders: [E] int64.
         receivers: [E] int64.
-        images: [E, 3] int64.
 
     Returns:
         [E, 3] in the dtype of the positions.

@@ -3,12 +3,17 @@
 import torch
 from torch import Tensor, nn
 
+from equinet_kernels.dispatch import choose, record
+from equinet_kernels.harmonics import registration  # noqa: F401 (defines torch.ops.equinet.spherical_harmonics)
 from equinet_kernels.harmonics.reference import coupling_tables, spherical_harmonics_reference
 from equinet_kernels.spec import MAX_L
 
 
 class SphericalHarmonics(nn.Module):
     """Real spherical harmonics Y_0 .. Y_l_max of unit vectors; conventions of :mod:`equinet_kernels.basis`.
+
+    Every implementation computes the same homogeneous polynomials, of degree l for Y_l, so that their derivatives agree
+    too, across the unit sphere and along it.
 
     Args:
         l_max: highest degree, 0..6.
@@ -18,7 +23,7 @@ class SphericalHarmonics(nn.Module):
         ValueError: l_max out of range.
     """
 
-    operator = "harmonics"
+    operator = "spherical_harmonics"
     tables: Tensor
 
     def __init__(self, l_max: int, dtype: torch.dtype = torch.float64) -> None:
@@ -29,5 +34,16 @@ class SphericalHarmonics(nn.Module):
         self.register_buffer("tables", coupling_tables(l_max).to(dtype), persistent=False)
 
     def forward(self, directions: Tensor) -> Tensor:
-        """[E, 3] unit vectors -> [E, (l_max + 1)^2]."""
+        """[E, 3] unit vectors -> [E, (l_max + 1)^2].
+
+        Raises:
+            ValueError: another shape, or another dtype than these harmonics were made for.
+        """
+        if not torch.jit.is_scripting():  # a scripted model must run where this package is not
+            if directions.dtype != self.tables.dtype:
+                raise ValueError(f"harmonics made for {self.tables.dtype} got directions in {directions.dtype}")
+            if choose(self.operator, directions.device.type)[0] != "reference":
+                y: Tensor = torch.ops.equinet.spherical_harmonics(directions, self.l_max)
+                return y
+            record(self.operator, "reference")
         return spherical_harmonics_reference(directions, self.tables, self.l_max)
