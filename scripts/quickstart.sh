@@ -20,7 +20,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 bash scripts/install.sh
 
-key=$(find equinet kernels "$config" constraints.txt -type f ! -name '*.pyc' | LC_ALL=C sort | xargs cat | cksum)
+key=$(find equinet kernels "$config" constraints.txt -type f ! -name '*.pyc' ! -path '*/lib/*' | LC_ALL=C sort | xargs cat | cksum)
 if [ -f "$run/model.safetensors" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$key" ]; then
     say "$run holds a model trained by this very code and configuration: kept (remove $run to train again)"
 else

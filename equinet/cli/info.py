@@ -59,7 +59,7 @@ def collect(path: Path) -> dict[str, Any]:
         "units": header["units"],
         "format_version": header["format_version"],
         "equinet_version": header["equinet_version"],
-        "kernels_here": {choice.operator: f"{choice.implementation} ({choice.reason})" for choice in explain(potential)},
+        "kernels_here": {row.operator: f"{row.implementation} ({row.reason})" for row in explain(potential)},
         "provenance": potential.provenance,
     }
 

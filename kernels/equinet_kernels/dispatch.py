@@ -15,7 +15,10 @@ from torch import nn
 
 from equinet_kernels import native
 
-IMPLEMENTATIONS = ("auto", "reference", "cpu", "triton", "torch_scatter")
+IMPLEMENTATIONS = ("auto", "reference", "cpu", "triton", "cuda", "torch_scatter")
+
+_ON_CPUS_ALONE = ("radial_uvu_conv", "tabulated_uvu_conv", "radial_spline")
+"""Operators that a GPU composes of others: no kernel of their own there yet."""
 
 
 class Choice(NamedTuple):
@@ -55,9 +58,10 @@ def use(implementation: str | None = None, *, strict: bool | None = None, debug:
     """Choose how operators run within a block, in all threads.
 
     Args:
-        implementation: "auto" (the fastest for the device), "reference", "cpu", "triton", or "torch_scatter" (an extra,
-            for sums over segments; other operators run as with "auto"). Outside of such blocks the environment
-            variable EQUINET_KERNELS says it.
+        implementation: "auto" (the fastest for the device), "reference", "cpu", "triton", "cuda" (CUDA C++, for the
+            convolution) or "torch_scatter" (an extra, for sums over segments); with the last two, operators that have
+            no such implementation run as with "auto". Outside of such blocks the environment variable EQUINET_KERNELS
+            says it.
         strict: raise instead of falling back to the reference (EQUINET_KERNELS_STRICT=1).
         debug: check all that operators rely on, whatever it costs (EQUINET_KERNELS_DEBUG=1).
 
@@ -96,6 +100,35 @@ def _torch_scatter(operator: str) -> tuple[str, str]:
     return "torch_scatter", "asked for"
 
 
+def _compiled_cuda(operator: str) -> tuple[str, str]:
+    """Why the CUDA library cannot run an operator, or nothing; and what it is."""
+    if operator != "uvu_conv":
+        return "it has no kernel in CUDA C++", ""
+    from equinet_kernels.conv import cuda  # it needs the specification, which is above this module
+
+    return ("" if cuda.LIBRARY else cuda.REASON), cuda.REASON
+
+
+def _on_gpu(operator: str, wanted: str) -> tuple[str, str, str]:
+    """The fast implementation for a GPU, what stands in its way (or nothing), and the reason for it."""
+    missing, compiled = _triton_missing(), _compiled_cuda(operator)
+    if wanted == "cuda" or (wanted == "auto" and missing and not compiled[0]):
+        return "cuda", *compiled
+    return "triton", missing, "generated for the specification"
+
+
+def kernels_on_gpu(operator: str) -> str:
+    """Name the fast implementation for a GPU, for an operator that is called as such, whatever models are told to use.
+
+    Raises:
+        RuntimeError: there is none here.
+    """
+    fast, obstacle, _ = _on_gpu(operator, "cuda" if _policy.implementation == "cuda" else "auto")
+    if obstacle:
+        raise RuntimeError(f"{operator} has no kernel for GPUs here: {obstacle}")
+    return fast
+
+
 def choose(operator: str, device: str) -> tuple[str, str]:
     """Name the implementation that runs for tensors on a kind of device, and the reason.
 
@@ -107,12 +140,16 @@ def choose(operator: str, device: str) -> tuple[str, str]:
         if operator in ("segment_sum", "segment_gather"):
             return _torch_scatter(operator)
         wanted = "auto"
+    if wanted == "cuda" and operator != "uvu_conv":
+        wanted = "auto"
     if wanted == "reference":
         return "reference", "asked for"
     if device == "cpu":
         fast, obstacle, reason = "cpu", "" if native.LIBRARY else native.REASON, native.REASON
+    elif device == "cuda" and operator in _ON_CPUS_ALONE:
+        return "reference", "composed of other operators: no kernel of its own on GPUs"
     elif device == "cuda":
-        fast, obstacle, reason = "triton", _triton_missing(), "generated for the specification"
+        fast, obstacle, reason = _on_gpu(operator, wanted)
     else:
         fast, obstacle, reason = "none", f"there is no kernel for devices of the kind {device}", ""
     if wanted not in ("auto", fast):

@@ -4,6 +4,7 @@
 only, no handle into Python: a traced or exported model names an operator and carries all that it needs.
 """
 
+import warnings
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
@@ -26,8 +27,11 @@ def _is_defined(name: str) -> bool:
     return bool(torch._C._dispatch_has_kernel(f"{NAMESPACE}::{name}")) or hasattr(getattr(torch.ops, NAMESPACE), name)
 
 
+_FOREIGN = {name for name in SCHEMAS if _is_defined(name)}
+"""What the library for hosts without Python, loaded first, has defined."""
+
 for _name, _schema in SCHEMAS.items():
-    if not _is_defined(_name):  # the library for hosts without Python may have come first
+    if _name not in _FOREIGN:
         _library.define(_schema)
 
 
@@ -48,14 +52,17 @@ def register(
         kernels: function for each kind of device, ``cpu=...``, ``cuda=...``.
     """
     qualified = f"{NAMESPACE}::{name}"
-    for device, kernel in kernels.items():
-        run = _eager(kernel) if device == "cuda" else kernel
-        _library.impl(name, run, device.upper(), allow_override=True)
-    if "cuda" in kernels:
-        decomposition = _decomposition(kernels["cuda"])
-        torch.library.register_torch_dispatch(qualified, FunctionalTensorMode, decomposition, lib=_library)
-    torch.library.register_fake(qualified, fake, lib=_library)
-    torch.library.register_autograd(qualified, backward, setup_context=setup_context, lib=_library)
+    with warnings.catch_warnings():
+        if name in _FOREIGN:  # its kernels are the same, but its derivatives end with the first: ours replace them all
+            warnings.filterwarnings("ignore", "(?s).*Overriding a previously registered kernel", UserWarning)
+        for device, kernel in kernels.items():
+            run = _eager(kernel) if device == "cuda" else kernel
+            _library.impl(name, run, device.upper(), allow_override=True)
+        if "cuda" in kernels:
+            decomposition = _decomposition(kernels["cuda"])
+            torch.library.register_torch_dispatch(qualified, FunctionalTensorMode, decomposition, lib=_library)
+        torch.library.register_fake(qualified, fake, lib=_library, allow_override=True)
+        torch.library.register_autograd(qualified, backward, setup_context=setup_context, lib=_library)
 
 
 def _eager(kernel: Callable[..., Any]) -> Callable[..., Any]:

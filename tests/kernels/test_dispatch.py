@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from equinet_kernels import ConvSpec, SphericalHarmonics, UVUConv, edge_topology, explain, observe, use
+from equinet_kernels.conv import cuda
+from equinet_kernels.dispatch import choose
 
 ONE = ConvSpec.parse("uvu;x=1x0e;l_max=0;paths=0.0.0e")
 
@@ -43,6 +45,19 @@ def test_what_cannot_run_here_is_refused():
         conv(*inputs)
     with pytest.raises(ValueError, match="no implementation 'fastest'; there are auto, reference, cpu"), use("fastest"):
         pass
+
+
+def test_what_would_run_on_a_gpu():
+    """The choice alone: the kernels' numbers are tested where they are."""
+    operators = ("uvu_conv", "harmonics", "radial_uvu_conv")
+    assert [choose(operator, "cuda")[0] for operator in operators] == ["triton", "triton", "reference"]
+    with use("cuda"):  # CUDA C++ where it is built, for the operator that has it
+        assert choose("harmonics", "cuda")[0] == "triton"
+        if cuda.LIBRARY is None:
+            with pytest.raises(RuntimeError, match=r"kernels/cuda_build\.py"):
+                choose("uvu_conv", "cuda")
+        else:
+            assert choose("uvu_conv", "cuda")[0] == "cuda"
 
 
 def test_choices_hold_within_their_block():

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from equinet_kernels import library
 from equinet_kernels.conv import cpu
-from equinet_kernels.dispatch import debugging, record
+from equinet_kernels.dispatch import debugging, kernels_on_gpu, record
 from equinet_kernels.spec import ConvSpec
 from equinet_kernels.topology import EdgeTopology, check_topology
 
@@ -69,46 +69,52 @@ def take_apart(arguments: tuple[Any, ...]) -> tuple[EdgeTopology, ConvSpec]:
     return EdgeTopology(*dense(*arguments[:TOPOLOGY])), _parse(arguments[TOPOLOGY])
 
 
-def _kernels(implementation: str) -> Any:
+def _kernels(level: str, device: str) -> Any:
+    """The module with the kernels for a kind of device; on a GPU there are two to choose from."""
+    implementation = kernels_on_gpu("uvu_conv") if device == "cuda" else device
+    record(level, implementation)
     if implementation == "cpu":
         return cpu
+    if implementation == "cuda":
+        from equinet_kernels.conv import cuda
+
+        return cuda
     from equinet_kernels.conv.triton import launch
 
     return launch
 
 
-def _forward_on(implementation: str) -> Any:
+def _forward_on(device: str) -> Any:
     def forward(x: Tensor, y: Tensor, w: Tensor, *rest: Any) -> Tensor:
         topology, spec = take_apart(rest)
         check(spec, topology, {"x": x}, {"y": y, "w": w}, None)
-        record("uvu_conv", implementation)
-        out: Tensor = _kernels(implementation).forward(*dense(x, y, w), topology, spec)
+        out: Tensor = _kernels("uvu_conv", device).forward(*dense(x, y, w), topology, spec)
         return out
 
     return forward
 
 
-def _backward_on(implementation: str) -> Any:
+def _backward_on(device: str) -> Any:
     def backward(g: Tensor, x: Tensor, y: Tensor, w: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
         topology, spec = take_apart(rest)
         check(spec, topology, {"x": x}, {"y": y, "w": w}, g)
-        record("uvu_conv_backward", implementation)
-        results: tuple[Tensor, Tensor, Tensor] = _kernels(implementation).backward(*dense(g, x, y, w), topology, spec)
+        results: tuple[Tensor, Tensor, Tensor] = _kernels("uvu_conv_backward", device).backward(
+            *dense(g, x, y, w), topology, spec
+        )
         return results
 
     return backward
 
 
-def _double_backward_on(implementation: str) -> Any:
+def _double_backward_on(device: str) -> Any:
     def double_backward(
         x_dot: Tensor, y_dot: Tensor, w_dot: Tensor, g: Tensor, x: Tensor, y: Tensor, w: Tensor, *rest: Any
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         topology, spec = take_apart(rest)
         check(spec, topology, {"x": x, "x_dot": x_dot}, {"y": y, "w": w, "y_dot": y_dot, "w_dot": w_dot}, g)
-        record("uvu_conv_double_backward", implementation)
         tensors = dense(x_dot, y_dot, w_dot, g, x, y, w)
         results: tuple[Tensor, Tensor, Tensor, Tensor]
-        results = _kernels(implementation).double_backward(*tensors, topology, spec)
+        results = _kernels("uvu_conv_double_backward", device).double_backward(*tensors, topology, spec)
         return results
 
     return double_backward
@@ -151,13 +157,13 @@ def _refuse_third_derivative(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
 
 
 library.register(
-    "uvu_conv", _forward_shapes, _differentiate_forward, _save, cpu=_forward_on("cpu"), cuda=_forward_on("triton")
+    "uvu_conv", _forward_shapes, _differentiate_forward, _save, cpu=_forward_on("cpu"), cuda=_forward_on("cuda")
 )
 library.register(
     "uvu_conv_backward", _backward_shapes, _differentiate_backward, _save,
-    cpu=_backward_on("cpu"), cuda=_backward_on("triton"),
+    cpu=_backward_on("cpu"), cuda=_backward_on("cuda"),
 )  # fmt: skip
 library.register(
     "uvu_conv_double_backward", _double_backward_shapes, _refuse_third_derivative,
-    cpu=_double_backward_on("cpu"), cuda=_double_backward_on("triton"),
+    cpu=_double_backward_on("cpu"), cuda=_double_backward_on("cuda"),
 )  # fmt: skip
