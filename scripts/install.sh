@@ -36,7 +36,7 @@ quietly() {
 has_gpu && device=gpu || device=cpu
 extras=$(IFS=, && echo "$*")
 stamp=.venv/.installed-${extras:-base}
-key=$({ cat pyproject.toml constraints.txt scripts/install.sh kernels/*.py kernels/csrc/*/* && echo "$PWD $device"; } | cksum)
+key=$({ cat pyproject.toml constraints.txt scripts/install.sh kernels/*.py kernels/csrc/cpu/* && echo "$PWD $device"; } | cksum)
 if [ -x .venv/bin/equinet ] && [ -d kernels/equinet_kernels/lib ] && [ "$(cat "$stamp" 2>/dev/null)" = "$key" ]; then
     say "equinet${extras:+[$extras]} stands in .venv, nothing has changed"
     exit 0
