@@ -70,13 +70,13 @@ Receivers receivers_of(const Graph& graph, int64_t first_edge, int64_t last_edge
 template <class T>
 struct Scratch {
     static constexpr int L = kLanes<T>;
-    std::vector<T> b, b_dot, t, t_dot, moments, dy;
+    std::vector<T> b, b_dot, a, a_dot, moments, dy;
 
     Scratch(const ConvPlan& plan, int level)
         : b(plan.b_dim * L),
           b_dot(level == 2 ? plan.b_dim * L : 0),
-          t(level >= 1 ? plan.max_rows : 0),
-          t_dot(level == 2 ? plan.max_rows : 0),
+          a(level >= 1 ? plan.max_rows : 0),
+          a_dot(level == 2 ? plan.max_rows : 0),
           moments(level >= 1 ? plan.max_moments * L : 0),
           dy(level >= 1 ? plan.y_dim * L : 0) {}
 };
@@ -134,7 +134,7 @@ void run_receivers(const ConvPlan& plan, const Graph& graph, const Arrays<T>& a,
                     sizeof(T) * (receivers.last - receivers.first) * plan.out_dim);
     const int64_t first_edge = graph.first_edge(), end = graph.row_ptr[receivers.last];
     EdgePath<T> p{};
-    p.t = scratch.t.data(), p.t_dot = scratch.t_dot.data(), p.moments = scratch.moments.data();
+    p.a = scratch.a.data(), p.a_dot = scratch.a_dot.data(), p.moments = scratch.moments.data();
     int64_t n = receivers.first;
     for (int64_t chunk = graph.row_ptr[receivers.first]; chunk < end; chunk += L) {
         const int64_t edges = std::min<int64_t>(L, end - chunk);

@@ -24,12 +24,12 @@ struct EdgePath {
     T* dx;             // gradient of x: written by the first path of a block, added to by the others
     bool opens_block;
     T* dw;             // gradient of w, written
-    T* t;              // scratch [d3, channels]: w g
-    T* moments;        // [b_size] vectors, written: sum over channels of x_i (w g)_k, lane by lane
+    T* a;              // scratch [d1, channels]: w x
+    T* moments;        // [b_size] vectors, written: sum over channels of (w x)_i g_k, lane by lane
     const T* b_dot;    // of the cotangents of dy, dx, dw
     const T* x_dot;
     const T* w_dot;
-    T* t_dot;          // scratch [d3, channels]: w' g
+    T* a_dot;          // scratch [d1, channels]: w x' + w' x
     T* dw_dot;         // gradient of w', written; may be null
 };
 
@@ -46,26 +46,25 @@ struct PathLoops {
     static constexpr int d1(const EdgePath<T>& p) { return kFixed ? D1 : p.d1; }
     static constexpr int d3(const EdgePath<T>& p) { return kFixed ? D3 : p.d3; }
 
-    // (B x)_k
+    // sum + (B a)_k
     template <class V>
-    static inline V apply(const EdgePath<T>& p, const T* b, const V* x, int k) {
-        if constexpr (Diagonal) return b[k * L] * x[k];
+    static inline V add_applied(const EdgePath<T>& p, const T* b, const V* a, int k, V sum) {
+        if constexpr (Diagonal) return sum + b[k * L] * a[k];
         const int rows = d1(p);
-        V u = b[k * rows * L] * x[0];
         EQUINET_UNROLL
-        for (int i = 1; i < rows; ++i) u = u + b[(k * rows + i) * L] * x[i];
-        return u;
+        for (int i = 0; i < rows; ++i) sum = sum + b[(k * rows + i) * L] * a[i];
+        return sum;
     }
 
-    // (B^T t)_i
+    // (B^T g)_i
     template <class V>
-    static inline V apply_transposed(const EdgePath<T>& p, const T* b, const V* t, int i) {
-        if constexpr (Diagonal) return b[i * L] * t[i];
+    static inline V apply_transposed(const EdgePath<T>& p, const T* b, const V* g, int i) {
+        if constexpr (Diagonal) return b[i * L] * g[i];
         const int rows = d1(p), out_rows = d3(p);
-        V u = b[i * L] * t[0];
+        V v = b[i * L] * g[0];
         EQUINET_UNROLL
-        for (int k = 1; k < out_rows; ++k) u = u + b[(k * rows + i) * L] * t[k];
-        return u;
+        for (int k = 1; k < out_rows; ++k) v = v + b[(k * rows + i) * L] * g[k];
+        return v;
     }
 
     template <class V>
@@ -74,84 +73,75 @@ struct PathLoops {
         for (int i = 0; i < number; ++i) rows[i] = load<V>(from + i * stride);
     }
 
-    // What to do with the channels from c on; V: how many there are of them.
+    // What to do with the channels from c on; V: how many there are of them. With a = w x the result is B a, and with
+    // v = B^T g everything else: dw = <x, v>, dx = w v, and the moments of a and g give dy. One product with B each way.
     template <class V>
     static inline void forward_step(const EdgePath<T>& p, int64_t c) {
         const int rows = d1(p), out_rows = d3(p);
-        V x[kRows1];
-        load_rows(x, rows, p.x + c, p.channels);
+        V a[kRows1];
+        load_rows(a, rows, p.x + c, p.channels);
         const V w = load<V>(p.w + c);
+        EQUINET_UNROLL
+        for (int i = 0; i < rows; ++i) a[i] = w * a[i];
         EQUINET_UNROLL
         for (int k = 0; k < out_rows; ++k) {
             T* out = p.out + k * p.out_stride + c;
-            store(out, load<V>(out) + w * apply(p, p.b, x, k));
+            store(out, add_applied(p, p.b, a, k, load<V>(out)));
         }
     }
 
-    // Gradient of w, and t = w g.
     template <class V>
-    static inline void backward_w_step(const EdgePath<T>& p, int64_t c) {
+    static inline void backward_step(const EdgePath<T>& p, int64_t c) {
         const int rows = d1(p), out_rows = d3(p);
-        V x[kRows1], dw{};
-        load_rows(x, rows, p.x + c, p.channels);
+        V g[kRows3], dw{};
+        load_rows(g, out_rows, p.g + c, p.out_stride);
         const V w = load<V>(p.w + c);
         EQUINET_UNROLL
-        for (int k = 0; k < out_rows; ++k) {
-            const V g = load<V>(p.g + k * p.out_stride + c);
-            dw = dw + g * apply(p, p.b, x, k);
-            store(p.t + k * p.channels + c, w * g);
+        for (int i = 0; i < rows; ++i) {
+            const V v = apply_transposed(p, p.b, g, i), x = load<V>(p.x + i * p.channels + c);
+            T* dx = p.dx + i * p.channels + c;
+            dw = dw + x * v;
+            store(dx, p.opens_block ? w * v : load<V>(dx) + w * v);
+            store(p.a + i * p.channels + c, w * x);
         }
         store(p.dw + c, dw);
     }
 
+    // With F = <g, f(x', y, w) + f(x, y', w) + f(x, y, w')> = <g, B a' + B' a>, a' = w x' + w' x, and v' = B'^T g: the
+    // gradients of F by x, w and w'.
     template <class V>
-    static inline void backward_x_step(const EdgePath<T>& p, int64_t c) {
+    static inline void double_backward_step(const EdgePath<T>& p, int64_t c) {
         const int rows = d1(p), out_rows = d3(p);
-        V t[kRows3];
-        load_rows(t, out_rows, p.t + c, p.channels);
-        EQUINET_UNROLL
-        for (int i = 0; i < rows; ++i) {
-            T* dx = p.dx + i * p.channels + c;
-            const V value = apply_transposed(p, p.b, t, i);
-            store(dx, p.opens_block ? value : load<V>(dx) + value);
-        }
-    }
-
-    // With F = <g, f(x', y, w) + f(x, y', w) + f(x, y, w')>: the gradients of F by g, w and w'; t = w g, t' = w' g.
-    template <class V>
-    static inline void double_backward_w_step(const EdgePath<T>& p, int64_t c) {
-        const int rows = d1(p), out_rows = d3(p);
-        V x[kRows1], x_dot[kRows1], dw{}, dw_dot{};
-        load_rows(x, rows, p.x + c, p.channels);
-        load_rows(x_dot, rows, p.x_dot + c, p.channels);
+        V g[kRows3], dw{}, dw_dot{};
+        load_rows(g, out_rows, p.g + c, p.out_stride);
         const V w = load<V>(p.w + c), w_dot = load<V>(p.w_dot + c);
         EQUINET_UNROLL
-        for (int k = 0; k < out_rows; ++k) {
-            const V g = load<V>(p.g + k * p.out_stride + c);
-            const V u = apply(p, p.b, x, k);
-            const V u_dot = apply(p, p.b, x_dot, k) + apply(p, p.b_dot, x, k);
-            T* out = p.out + k * p.out_stride + c;
-            store(out, load<V>(out) + w * u_dot + w_dot * u);
-            dw = dw + g * u_dot;
-            dw_dot = dw_dot + g * u;
-            store(p.t + k * p.channels + c, w * g);
-            store(p.t_dot + k * p.channels + c, w_dot * g);
+        for (int i = 0; i < rows; ++i) {
+            const V v = apply_transposed(p, p.b, g, i), v_dot = apply_transposed(p, p.b_dot, g, i);
+            const V x = load<V>(p.x + i * p.channels + c), x_dot = load<V>(p.x_dot + i * p.channels + c);
+            T* dx = p.dx + i * p.channels + c;
+            dw = dw + x_dot * v + x * v_dot;
+            dw_dot = dw_dot + x * v;
+            const V value = w * v_dot + w_dot * v;
+            store(dx, p.opens_block ? value : load<V>(dx) + value);
+            store(p.a + i * p.channels + c, w * x);
+            store(p.a_dot + i * p.channels + c, w * x_dot + w_dot * x);
         }
         store(p.dw + c, dw);
         if (p.dw_dot) store(p.dw_dot + c, dw_dot);
     }
 
+    // The gradient of F by g.
     template <class V>
-    static inline void double_backward_x_step(const EdgePath<T>& p, int64_t c) {
+    static inline void double_backward_g_step(const EdgePath<T>& p, int64_t c) {
         const int rows = d1(p), out_rows = d3(p);
-        V t[kRows3], t_dot[kRows3];
-        load_rows(t, out_rows, p.t + c, p.channels);
-        load_rows(t_dot, out_rows, p.t_dot + c, p.channels);
+        V a[kRows1], a_dot[kRows1];
+        load_rows(a, rows, p.a + c, p.channels);
+        load_rows(a_dot, rows, p.a_dot + c, p.channels);
         EQUINET_UNROLL
-        for (int i = 0; i < rows; ++i) {
-            T* dx = p.dx + i * p.channels + c;
-            const V value = apply_transposed(p, p.b_dot, t, i) + apply_transposed(p, p.b, t_dot, i);
-            store(dx, p.opens_block ? value : load<V>(dx) + value);
+        for (int k = 0; k < out_rows; ++k) {
+            T* out = p.out + k * p.out_stride + c;
+            store(out, add_applied(p, p.b_dot, a, k, add_applied(p, p.b, a_dot, k, load<V>(out))));
         }
     }
 
@@ -172,71 +162,68 @@ struct PathLoops {
 
     static void backward(const EdgePath<T>& path) {
         const EdgePath<T> p = path;
-        EQUINET_OVER_CHANNELS(p, backward_w_step);
-        EQUINET_OVER_CHANNELS(p, backward_x_step);
-        moments<true>(p, p.x, p.t);
+        EQUINET_OVER_CHANNELS(p, backward_step);
+        moments(p, p.a);
     }
 
     static void double_backward(const EdgePath<T>& path) {
         const EdgePath<T> p = path;
-        EQUINET_OVER_CHANNELS(p, double_backward_w_step);
-        EQUINET_OVER_CHANNELS(p, double_backward_x_step);
-        moments<true>(p, p.x_dot, p.t);
-        moments<false>(p, p.x, p.t_dot);
+        EQUINET_OVER_CHANNELS(p, double_backward_step);
+        EQUINET_OVER_CHANNELS(p, double_backward_g_step);
+        moments(p, p.a_dot);
     }
 #undef EQUINET_OVER_CHANNELS
 
-    // sum_c a_ic t_kc for components i0..i0+I-1, k0..k0+K-1: a small matrix product held in registers.
-    template <bool First, int I, int K>
-    static inline void moments_tile(const EdgePath<T>& p, const T* a, const T* t, int i0, int k0) {
+    // sum_c a_ic g_kc for components i0..i0+I-1, k0..k0+K-1: a small matrix product held in registers.
+    template <int I, int K>
+    static inline void moments_tile(const EdgePath<T>& p, const T* a, int i0, int k0) {
         using V = Vec<T>;
-        T* moments = p.moments + (k0 * d1(p) + i0) * L;
+        const T* g = p.g + k0 * p.out_stride;
+        a += i0 * p.channels;
         V sum[I * K];
         EQUINET_UNROLL
-        for (int n = 0; n < I * K; ++n) sum[n] = First ? V{} : load<V>(moments + (n / I * d1(p) + n % I) * L);
-        a += i0 * p.channels;
-        t += k0 * p.channels;
+        for (int n = 0; n < I * K; ++n) sum[n] = V{};
         int64_t c = 0;
         for (; c + L <= p.channels; c += L) {
             V ac[I];
             load_rows(ac, I, a + c, p.channels);
             EQUINET_UNROLL
             for (int k = 0; k < K; ++k) {
-                const V tc = load<V>(t + k * p.channels + c);
+                const V gc = load<V>(g + k * p.out_stride + c);
                 EQUINET_UNROLL
-                for (int i = 0; i < I; ++i) sum[k * I + i] += ac[i] * tc;
+                for (int i = 0; i < I; ++i) sum[k * I + i] += ac[i] * gc;
             }
         }
         for (; c < p.channels; ++c)
-            for (int n = 0; n < I * K; ++n) sum[n][0] += a[n % I * p.channels + c] * t[n / I * p.channels + c];
+            for (int n = 0; n < I * K; ++n) sum[n][0] += a[n % I * p.channels + c] * g[n / I * p.out_stride + c];
+        T* moments = p.moments + (k0 * d1(p) + i0) * L;
         EQUINET_UNROLL
         for (int n = 0; n < I * K; ++n) store(moments + (n / I * d1(p) + n % I) * L, sum[n]);
     }
 
-    template <bool First, int I>
-    static inline void moments_columns(const EdgePath<T>& p, const T* a, const T* t, int i0) {
-        constexpr int kTile = !kFixed ? 1 : I <= 3 ? 3 : 2;
+    template <int I>
+    static inline void moments_columns(const EdgePath<T>& p, const T* a, int i0) {
+        constexpr int kTile = !kFixed ? 1 : I == 1 ? 5 : I <= 3 ? 3 : 2;
         int k = 0;
-        for (; k + kTile <= d3(p); k += kTile) moments_tile<First, I, kTile>(p, a, t, i0, k);
-        if constexpr (D3 % kTile != 0) moments_tile<First, I, D3 % kTile>(p, a, t, i0, k);
+        for (; k + kTile <= d3(p); k += kTile) moments_tile<I, kTile>(p, a, i0, k);
+        if constexpr (D3 % kTile != 0) moments_tile<I, D3 % kTile>(p, a, i0, k);
     }
 
-    template <bool First>
-    static inline void moments(const EdgePath<T>& p, const T* a, const T* t) {
+    static inline void moments(const EdgePath<T>& p, const T* a) {
         if constexpr (Diagonal) {
             for (int i = 0; i < d1(p); ++i) {
-                Vec<T> sum = First ? Vec<T>{} : load<Vec<T>>(p.moments + i * L);
-                const int64_t end = (i + 1) * p.channels;
-                int64_t c = i * p.channels;
-                for (; c + L <= end; c += L) sum += load<Vec<T>>(a + c) * load<Vec<T>>(t + c);
-                for (; c < end; ++c) sum[0] += a[c] * t[c];
+                const T *row = a + i * p.channels, *g = p.g + i * p.out_stride;
+                Vec<T> sum{};
+                int64_t c = 0;
+                for (; c + L <= p.channels; c += L) sum += load<Vec<T>>(row + c) * load<Vec<T>>(g + c);
+                for (; c < p.channels; ++c) sum[0] += row[c] * g[c];
                 store(p.moments + i * L, sum);
             }
         } else {
             constexpr int kTile = !kFixed ? 1 : D1 < 5 ? D1 : D1 == 7 ? 4 : 5;
             int i = 0;
-            for (; i + kTile <= d1(p); i += kTile) moments_columns<First, kTile>(p, a, t, i);
-            if constexpr (D1 % kTile != 0) moments_columns<First, D1 % kTile>(p, a, t, i);
+            for (; i + kTile <= d1(p); i += kTile) moments_columns<kTile>(p, a, i);
+            if constexpr (D1 % kTile != 0) moments_columns<D1 % kTile>(p, a, i);
         }
     }
 };

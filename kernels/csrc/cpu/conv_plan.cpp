@@ -125,7 +125,7 @@ ConvPlan make_plan(const std::string& spec) {
         plan.w_dim += block.channels;
         plan.b_dim += path.b_size;
         plan.max_moments = std::max(plan.max_moments, path.b_size);
-        plan.max_rows = std::max<int64_t>(plan.max_rows, static_cast<int64_t>(path.d3) * path.channels);
+        plan.max_rows = std::max<int64_t>(plan.max_rows, static_cast<int64_t>(path.d1) * path.channels);
         plan.paths.push_back(path);
 
         const std::vector<double> table = clebsch_gordan(block.l, text.l2, text.l3);

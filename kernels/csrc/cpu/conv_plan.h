@@ -38,7 +38,7 @@ struct ConvPlan {
     int64_t x_dim, y_dim, w_dim, out_dim;
     int b_dim;         // sizes of all matrices B of an edge
     int max_moments;   // the largest of them
-    int64_t max_rows;  // the largest d3 * channels
+    int64_t max_rows;  // the largest d1 * channels
     bool unused_blocks;  // whether a block of x has no path: its gradient is zero
     std::vector<ConvPath> paths;
     std::vector<int> path_couplings;  // by_j of path p is path_couplings[p]..path_couplings[p + 1]
