@@ -62,8 +62,8 @@ def run_side(python: Path, module: str, arguments: list[str]) -> Report:
     command = [str(python), "-m", f"benchmarks.training.{module}", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        tail = "\n".join(done.stderr.splitlines()[-15:])
-        raise PeerError(f"{tail}\n'{' '.join(command)}' failed (status {done.returncode})")
+        tail = done.stderr.splitlines()[-15:]
+        raise PeerError("\n".join([*tail, f"'{' '.join(command)}' failed (status {done.returncode})"]))
     return Report(**json.loads(done.stdout.splitlines()[-1]))
 
 
