@@ -10,7 +10,8 @@ from equinet_kernels.conv.cpu import Receivers
 
 EDGES = 512
 """Edges of a block, up to the last receiver's: the bounds follow from the graph alone, so that the same bits come out
-everywhere. Enough to keep a processor busy; few enough that the weights of a block stay in its cache."""
+everywhere. Enough to keep a processor busy; few enough that the weights of a block stay in its cache.
+``csrc/torch/radial.h`` has the same number; a test compares the bits."""
 
 
 class Block(NamedTuple):
