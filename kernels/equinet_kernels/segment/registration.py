@@ -14,7 +14,19 @@ from equinet_kernels.dispatch import debugging, record
 from equinet_kernels.segment import cpu
 
 
-def _check(operator: str, values: Tensor, row_ptr: Tensor, segments_first: bool, rows: int) -> None:
+def check(operator: str, values: Tensor, row_ptr: Tensor, segments_first: bool, rows: int) -> None:
+    """Check what kernels rely on, as far as it costs nothing; all of it while debugging.
+
+    Args:
+        operator: whose arguments they are.
+        values: rows, or one for each segment.
+        row_ptr: of the segments.
+        segments_first: which of the two.
+        rows: how many rows there are.
+
+    Raises:
+        ValueError: dtypes, shapes or devices that do not fit.
+    """
     check_numbers(operator, values=values)
     check_indices(operator, values.device, row_ptr=row_ptr)
     check_shape(operator, "row_ptr", row_ptr, (-1,))
@@ -40,7 +52,7 @@ def _kernels(implementation: str) -> Any:
 
 def _sum_on(implementation: str) -> Any:
     def segment_sum(values: Tensor, row_ptr: Tensor) -> Tensor:
-        _check("segment_sum", values, row_ptr, False, values.shape[0] if values.dim() else 0)
+        check("segment_sum", values, row_ptr, False, values.shape[0] if values.dim() else 0)
         record("segment_sum", implementation)
         sums: Tensor = _kernels(implementation).segment_sum(values.contiguous(), row_ptr.contiguous())
         return sums
@@ -50,7 +62,7 @@ def _sum_on(implementation: str) -> Any:
 
 def _gather_on(implementation: str) -> Any:
     def segment_gather(values: Tensor, row_ptr: Tensor, rows: int) -> Tensor:
-        _check("segment_gather", values, row_ptr, True, rows)
+        check("segment_gather", values, row_ptr, True, rows)
         record("segment_gather", implementation)
         out: Tensor = _kernels(implementation).segment_gather(values.contiguous(), row_ptr.contiguous(), rows)
         return out
