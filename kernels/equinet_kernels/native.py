@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 FOLDER = Path(__file__).parent / "lib"
 
 _BY_CAPABILITY = {"AVX512": ["x86_64_v4", "x86_64_v3", "x86_64_v2"], "AVX2": ["x86_64_v3", "x86_64_v2"]}

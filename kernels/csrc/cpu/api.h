@@ -12,7 +12,7 @@ extern "C" {
 #endif
 
 // Changes whenever a function's arguments or meaning do: a host refuses a library of another version.
-#define EQUINET_ABI_VERSION 1
+#define EQUINET_ABI_VERSION 2
 int equinet_abi_version(void);
 const char* equinet_last_error(void);
 // Bytes of a vector: 16, 32 or 64.

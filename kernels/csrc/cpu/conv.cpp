@@ -21,7 +21,7 @@ constexpr int64_t kEdgesPerSweep = 512;  // for each thread; what waits for its 
 constexpr int64_t kCacheLine = 64;
 
 template <class T>
-using PathFunction = void (*)(const EdgePath<T>&);
+using PathFunction = void (*)(const GroupPath<T>&);
 
 // The three functions of one pair of degrees.
 template <class T>
@@ -124,60 +124,81 @@ struct Arrays {
     int64_t dx_first;
 };
 
-// The edges of some receivers, in order. Level 0: forward, 1: backward, 2: double backward.
+// One edge or, forward, `edges` of one receiver from `first` on, over all paths. Level 0: forward, 1: backward, 2: double
+// backward. b and b_dot are of the first edge.
+template <class T, int Level>
+void run_paths(const ConvPlan& plan, const Arrays<T>& a, const std::vector<PathFunction<T>>& functions,
+               const int64_t* x_rows, int64_t w_row, int64_t out_row, int64_t edges, const T* b, const T* b_dot, T* dx,
+               Scratch<T>& scratch) {
+    constexpr int L = kLanes<T>;
+    GroupPath<T> p{};
+    p.edges = edges;
+    p.x_rows = x_rows;
+    p.w_dim = plan.w_dim;
+    p.a = scratch.a.data(), p.a_dot = scratch.a_dot.data(), p.moments = scratch.moments.data();
+    for (std::size_t index = 0; index < plan.paths.size(); ++index) {
+        const ConvPath& path = plan.paths[index];
+        p.d1 = path.d1, p.d3 = path.d3;
+        p.channels = path.channels, p.out_stride = path.out_stride;
+        p.b = b + path.b_offset * L;
+        p.x = a.x + path.x_offset + (Level ? *x_rows : 0);
+        p.w = a.w + w_row + path.w_offset;
+        if (Level != 1) p.out = a.out + out_row + path.out_offset;
+        if (Level) {
+            p.g = a.g + out_row + path.out_offset;
+            p.dx = dx + path.x_offset;
+            p.opens_block = path.opens_block;
+            p.dw = a.dw + w_row + path.w_offset;
+        }
+        if (Level == 2) {
+            p.b_dot = b_dot + path.b_offset * L;
+            p.x_dot = a.x_dot + path.x_offset + *x_rows;
+            p.w_dot = a.w_dot + w_row + path.w_offset;
+            p.dw_dot = a.dw_dot ? a.dw_dot + w_row + path.w_offset : nullptr;
+        }
+        functions[index](p);
+        if (Level) add_to_dy(plan, index, scratch.moments.data(), scratch.dy.data());
+    }
+}
+
+// Up to kLanes edges of one receiver, from `first` on.
+template <class T, int Level>
+void run_group(const ConvPlan& plan, const Graph& graph, const Arrays<T>& a, int64_t receiver, int64_t first,
+               int64_t edges, const std::vector<PathFunction<T>>& functions, Scratch<T>& scratch) {
+    constexpr int L = kLanes<T>;
+    const int64_t local = first - graph.first_edge(), w_row = local * plan.w_dim, out_row = receiver * plan.out_dim;
+    const T *b = scratch.b.data(), *b_dot = scratch.b_dot.data();
+    make_b(plan, a.y + local * plan.y_dim, edges, scratch.b.data());
+    if (Level == 2) make_b(plan, a.y_dot + local * plan.y_dim, edges, scratch.b_dot.data());
+    int64_t x_rows[L];
+    for (int64_t e = 0; e < edges; ++e) x_rows[e] = graph.senders[first + e] * plan.x_dim;
+    if (Level == 0) {
+        run_paths<T, 0>(plan, a, functions, x_rows, w_row, out_row, edges, b, nullptr, nullptr, scratch);
+        return;
+    }
+    // the derivatives take edge by edge: the rows of a group, taken in turn, would drive each other from the cache
+    for (int64_t e = 0; e < edges; ++e) {
+        T *dx = a.dx_edges + (first + e - a.dx_first) * plan.x_dim, *dy = a.dy + (local + e) * plan.y_dim;
+        if (plan.unused_blocks) std::memset(dx, 0, sizeof(T) * plan.x_dim);
+        std::fill(scratch.dy.begin(), scratch.dy.end(), T(0));
+        run_paths<T, Level>(plan, a, functions, x_rows + e, w_row + e * plan.w_dim, out_row, 1, b + e, b_dot + e, dx,
+                            scratch);
+        for (int64_t j = 0; j < plan.y_dim; ++j) dy[j] = sum_of_lanes(&scratch.dy[j * L]);
+    }
+}
+
+// The edges of some receivers, in order. How they fall into groups depends on the graph alone, and so does every bit.
 template <class T, int Level>
 void run_receivers(const ConvPlan& plan, const Graph& graph, const Arrays<T>& a, Receivers receivers,
                    const std::vector<PathFunction<T>>& functions, Scratch<T>& scratch) {
-    constexpr int L = kLanes<T>;
+    constexpr int64_t L = kLanes<T>;
     if (Level != 1)
         std::memset(a.out + receivers.first * plan.out_dim, 0,
                     sizeof(T) * (receivers.last - receivers.first) * plan.out_dim);
-    const int64_t first_edge = graph.first_edge(), end = graph.row_ptr[receivers.last];
-    EdgePath<T> p{};
-    p.a = scratch.a.data(), p.a_dot = scratch.a_dot.data(), p.moments = scratch.moments.data();
-    int64_t n = receivers.first;
-    for (int64_t chunk = graph.row_ptr[receivers.first]; chunk < end; chunk += L) {
-        const int64_t edges = std::min<int64_t>(L, end - chunk);
-        make_b(plan, a.y + (chunk - first_edge) * plan.y_dim, edges, scratch.b.data());
-        if (Level == 2) make_b(plan, a.y_dot + (chunk - first_edge) * plan.y_dim, edges, scratch.b_dot.data());
-        for (int64_t lane = 0; lane < edges; ++lane) {
-            const int64_t e = chunk + lane, x_row = graph.senders[e] * plan.x_dim;
-            const int64_t w_row = (e - first_edge) * plan.w_dim, y_row = (e - first_edge) * plan.y_dim;
-            while (graph.row_ptr[n + 1] <= e) ++n;
-            const int64_t out_row = n * plan.out_dim;
-            T* dx = Level ? a.dx_edges + (e - a.dx_first) * plan.x_dim : nullptr;
-            if (Level) {
-                std::fill(scratch.dy.begin(), scratch.dy.end(), T(0));
-                if (plan.unused_blocks) std::memset(dx, 0, sizeof(T) * plan.x_dim);
-            }
-            for (std::size_t index = 0; index < plan.paths.size(); ++index) {
-                const ConvPath& path = plan.paths[index];
-                p.b = scratch.b.data() + path.b_offset * L + lane;
-                p.x = a.x + x_row + path.x_offset;
-                p.w = a.w + w_row + path.w_offset;
-                p.out_stride = path.out_stride;
-                p.channels = path.channels;
-                p.d1 = path.d1, p.d3 = path.d3;
-                if (Level != 1) p.out = a.out + out_row + path.out_offset;
-                if (Level) {
-                    p.g = a.g + out_row + path.out_offset;
-                    p.dx = dx + path.x_offset;
-                    p.opens_block = path.opens_block;
-                    p.dw = a.dw + w_row + path.w_offset;
-                }
-                if (Level == 2) {
-                    p.b_dot = scratch.b_dot.data() + path.b_offset * L + lane;
-                    p.x_dot = a.x_dot + x_row + path.x_offset;
-                    p.w_dot = a.w_dot + w_row + path.w_offset;
-                    p.dw_dot = a.dw_dot ? a.dw_dot + w_row + path.w_offset : nullptr;
-                }
-                functions[index](p);
-                if (Level) add_to_dy(plan, index, scratch.moments.data(), scratch.dy.data());
-            }
-            if (Level)
-                for (int64_t j = 0; j < plan.y_dim; ++j) a.dy[y_row + j] = sum_of_lanes(&scratch.dy[j * L]);
-        }
-    }
+    for (int64_t n = receivers.first; n < receivers.last; ++n)
+        for (int64_t first = graph.row_ptr[n]; first < graph.row_ptr[n + 1]; first += L)
+            run_group<T, Level>(plan, graph, a, n, first, std::min(L, graph.row_ptr[n + 1] - first), functions,
+                                scratch);
 }
 
 template <class T, int Level>
@@ -209,7 +230,9 @@ void add_to_senders(const int64_t* senders, int64_t edges, int64_t columns, cons
             for (int64_t e = 0; e < edges; ++e) {
                 T* to = out + senders[e] * columns;
                 const T* from = rows + e * columns;
-                for (int64_t c = begin; c < end; ++c) to[c] += from[c];
+                int64_t c = begin;
+                for (; c + kLanes<T> <= end; c += kLanes<T>) store(to + c, load<Vec<T>>(to + c) + load<Vec<T>>(from + c));
+                for (; c < end; ++c) to[c] += from[c];
             }
         };
     });

@@ -38,6 +38,9 @@ struct Pack {
     Vec<T> parts[Count];
 };
 
+// Inlined whatever the compiler thinks of its size: arguments then stay in registers from one vector to the next.
+#define EQUINET_INLINE __attribute__((always_inline)) static inline
+
 #if defined(__clang__)
 #define EQUINET_UNROLL _Pragma("unroll")
 #else
@@ -92,13 +95,24 @@ inline void store(T* address, const V& value) {
     Access<V, T>::store(address, value);
 }
 
+inline void prefetch(const void* address) { __builtin_prefetch(address); }
+
+// The sum of `Count` numbers that lie side by side, halves upon each other.
+template <class T, int Count>
+inline T sum_of(const T* numbers) {
+    if constexpr (Count == 2) {
+        return numbers[0] + numbers[1];
+    } else {
+        typedef T Half __attribute__((vector_size(Count / 2 * sizeof(T))));
+        T halves[Count / 2];
+        store(halves, load<Half>(numbers) + load<Half>(numbers + Count / 2));
+        return sum_of<T, Count / 2>(halves);
+    }
+}
+
 template <class T>
 inline T sum_of_lanes(const T* lanes) {
-    T parts[kLanes<T>];
-    for (int i = 0; i < kLanes<T>; ++i) parts[i] = lanes[i];
-    for (int half = kLanes<T> / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; ++i) parts[i] += parts[i + half];
-    return parts[0];
+    return sum_of<T, kLanes<T>>(lanes);
 }
 
 }  // namespace equinet
