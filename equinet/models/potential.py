@@ -99,6 +99,8 @@ class Potential(nn.Module):
         index[species] = torch.arange(len(species))
         self.register_buffer("species_index", index, persistent=False)
 
+    operators = ("edge_vectors", "segment_sum", "segment_gather")  # called as functions; for equinet_kernels.explain
+
     reference_energies: Tensor  # [S] eV
     scale: Tensor  # [S] eV
     shift: Tensor  # [S] eV

@@ -114,7 +114,7 @@ def _on_gpu(operator: str, wanted: str) -> tuple[str, str, str]:
     missing, compiled = _triton_missing(), _compiled_cuda(operator)
     if wanted == "cuda" or (wanted == "auto" and missing and not compiled[0]):
         return "cuda", *compiled
-    return "triton", missing, "generated for the specification"
+    return "triton", missing, "generated for the specification" if operator == "uvu_conv" else "for every kind of GPU"
 
 
 def kernels_on_gpu(operator: str) -> str:
@@ -175,7 +175,8 @@ def explain(model: nn.Module, strict: bool = False) -> list[Choice]:
         strict: raise if any operator falls back to the reference.
 
     Returns:
-        One row per operator module, in the order of the model.
+        A row for each operator, in the order of the model: modules say it as ``operator``, or as ``operators`` if they
+        call functions.
 
     Raises:
         RuntimeError: see ``strict``.
@@ -183,10 +184,9 @@ def explain(model: nn.Module, strict: bool = False) -> list[Choice]:
     rows = []
     with use(strict=strict or None):
         for name, module in model.named_modules():
-            operator = getattr(module, "operator", None)
-            if isinstance(operator, str):
-                device = next((buffer.device.type for buffer in module.buffers()), "cpu")
-                rows.append(Choice(name, operator, *choose(operator, device)))
+            operators = (getattr(module, "operator", None), *getattr(module, "operators", ()))
+            device = next((buffer.device.type for buffer in module.buffers()), "cpu")
+            rows += [Choice(name, one, *choose(one, device)) for one in operators if isinstance(one, str)]
     return rows
 
 

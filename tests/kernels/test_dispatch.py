@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from equinet.models import NequIPArchitecture, Potential
 from equinet_kernels import ConvSpec, SphericalHarmonics, UVUConv, edge_topology, explain, observe, use
 from equinet_kernels.conv import cuda
 from equinet_kernels.dispatch import choose
@@ -24,6 +25,17 @@ def test_explain_names_every_operator_of_a_model():
     choice = explain(model)[-1]
     assert choice[:3] == ("last", "uvu_conv", "cpu")
     assert choice.reason.startswith("compiled for ")
+
+
+def test_explain_names_operators_that_a_module_calls_as_functions():
+    class Sums(nn.Module):
+        operators = ("segment_sum", "segment_gather")
+
+    with use("reference"):
+        assert [choice.operator for choice in explain(Sums())] == ["segment_sum", "segment_gather"]
+    architecture = NequIPArchitecture(cutoff=4.0, layers=1, channels=4, mean_neighbors=5.0)
+    names = {choice.operator for choice in explain(Potential(architecture, [14], [0.0], 1.0))}
+    assert names == {"edge_vectors", "segment_gather", "segment_sum", "spherical_harmonics", "uvu_conv"}
 
 
 def test_explain_of_a_model_without_operators():

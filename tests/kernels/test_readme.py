@@ -19,7 +19,9 @@ def test_readme_names_every_operator():
     text = README.read_text()
     for name in (
         "edge_vectors",
+        "index_sum",
         "radial_spline",
+        "segment_gather",
         "segment_sum",
         "RadialConv",
         "SphericalHarmonics",

@@ -26,6 +26,7 @@ struct Irrep {
 
 // The text between two separators, and the position moved behind it.
 std::string take(const std::string& text, std::size_t& position, char separator) {
+    position = std::min(position, text.size());
     const std::size_t end = std::min(text.find(separator, position), text.size());
     std::string part = text.substr(position, end - position);
     position = end + 1;
