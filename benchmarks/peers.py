@@ -30,6 +30,7 @@ class Peer:
 
 
 NEQUIP = Peer("nequip", "0.19.1", torch="2.13.0")
+SEVENN = Peer("sevenn", "0.13.0", torch="2.13.0")
 
 
 def cache_folder() -> Path:

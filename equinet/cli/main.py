@@ -10,13 +10,16 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 from equinet import __version__
 from equinet.errors import DataWarning, InputError
 
-VERBS = ("train", "test", "predict", "info", "md", "relax", "verify")
+VERBS = ("train", "test", "predict", "info", "md", "relax", "verify", "import")
 """In the order in which one meets them; each is a module of this package."""
+
+_MODULES = {"import": "import_model"}
+"""Where the module cannot be named as the verb."""
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -46,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         warnings.simplefilter("always", DataWarning)
         try:
-            code = int(importlib.import_module(f"equinet.cli.{verb}").main(rest))
+            code = int(verb_module(verb).main(rest))
             sys.stdout.flush()
             return code
         except BrokenPipeError:  # the reader (head, less) has left; nothing is wrong here
@@ -68,8 +71,13 @@ def _rest_idle_threads() -> None:
         os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
+def verb_module(verb: str) -> Any:
+    """The module of a verb: HELP, and main(arguments)."""
+    return importlib.import_module(f"equinet.cli.{_MODULES.get(verb, verb)}")
+
+
 def _parser() -> argparse.ArgumentParser:
-    helps = {verb: importlib.import_module(f"equinet.cli.{verb}").HELP for verb in VERBS}
+    helps = {verb: verb_module(verb).HELP for verb in VERBS}
     width = max(map(len, VERBS))
     lines = [f"  {verb:{width}}  {text}" for verb, text in helps.items()]
     parser = argparse.ArgumentParser(

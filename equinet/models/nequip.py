@@ -57,11 +57,17 @@ class NequIPArchitecture:
     radial_hidden: list[int] = field(default_factory=lambda: [64])
     """Hidden layers of the networks that give the convolution its weights."""
     self_connection: bool = True
-    """Whether each round adds its input through a linear map of its own for each species."""
+    """Whether each round adds its input through a linear map."""
+    species_self_connection: bool = True
+    """Whether that map is one for each species, as in the paper; else one for all, as in SevenNet: with many species
+    cheaper."""
+    biases: bool = False
+    """Whether linear maps before and after the convolution add biases to even scalars."""
     readout_hidden: list[int] = field(default_factory=list)
     """Hidden layers of the readout; empty: linear, as in the paper."""
-    mean_neighbors: Optional[float] = None
-    """Messages are divided by its square root. None: the training data's mean number of neighbours."""
+    mean_neighbors: Union[float, list[float], None] = None
+    """Messages are divided by its square root; a list gives one number for each round. None: the training data's mean
+    number of neighbours."""
 
     def __post_init__(self) -> None:
         def check(valid: bool, key: str, want: str) -> None:
@@ -85,12 +91,26 @@ class NequIPArchitecture:
             check(onset is not None and 0 < onset < self.cutoff, "xplor_onset", "between 0 and the cutoff for xplor")
         check(sizes(self.radial_hidden, 1), "radial_hidden", "a list of sizes 1..4096")
         check(sizes(self.readout_hidden, 1), "readout_hidden", "a list of sizes 1..4096")
-        check(self.mean_neighbors is None or 0 < self.mean_neighbors < 1e6, "mean_neighbors", "positive")
+        listed = isinstance(self.mean_neighbors, list)
+        means = self.mean_neighbors_per_layer if self.mean_neighbors is not None else []
+        check(not listed or len(means) == self.layers, "mean_neighbors", "a number, or one for each layer")
+        check(all(0 < mean < 1e6 for mean in means), "mean_neighbors", "positive")
 
     @property
     def channels_per_l(self) -> list[int]:
         """Channels for each l = 0..l_max."""
         return [self.channels] * (self.l_max + 1) if isinstance(self.channels, int) else self.channels
+
+    @property
+    def mean_neighbors_per_layer(self) -> list[float]:
+        """The divisor's square for each round.
+
+        Raises:
+            InputError: it is not set.
+        """
+        if self.mean_neighbors is None:
+            raise InputError("architecture.mean_neighbors is not set; give it, or let the training data set it")
+        return self.mean_neighbors if isinstance(self.mean_neighbors, list) else [self.mean_neighbors] * self.layers
 
     def build(self, num_species: int, dtype: torch.dtype) -> "NequIP":
         """Make the network with drawn weights."""
@@ -122,8 +142,7 @@ class NequIP(nn.Module):
     def __init__(self, architecture: NequIPArchitecture, num_species: int, dtype: torch.dtype) -> None:
         super().__init__()
         a = architecture
-        if a.mean_neighbors is None:
-            raise InputError("architecture.mean_neighbors is not set; give it, or let the training data set it")
+        mean_neighbors = a.mean_neighbors_per_layer
         self.dtype = dtype
         self.harmonics = SphericalHarmonics(a.l_max)
         envelope: nn.Module = PolynomialEnvelope(a.cutoff, a.envelope_power)
@@ -141,8 +160,9 @@ class NequIP(nn.Module):
             spec = ConvSpec.all_paths(layout, a.l_max, targets, y_parity=1 if a.parity == "none" else -1)
             layout = Layout(Block(channels[l], l, p) for _, l, p in sorted(spec.out, key=lambda b: (b.l, -b.p)))
             radial_sizes = [a.num_bessel, *a.radial_hidden]
+            connection = "none" if not a.self_connection else "species" if a.species_self_connection else "shared"
             layers.append(
-                Interaction(spec, layout, num_species, radial_sizes, a.mean_neighbors, a.self_connection, dtype)
+                Interaction(spec, layout, num_species, radial_sizes, mean_neighbors[layer], connection, a.biases, dtype)
             )
         self.layers = nn.ModuleList(layers)
         readout: list[nn.Module] = []

@@ -20,7 +20,9 @@ class Interaction(nn.Module):
         num_species: S.
         radial_sizes: sizes of the radial network's input and hidden layers.
         mean_neighbors: messages are divided by the square root of this.
-        self_connection: whether the input is added through a linear map of its own for each species.
+        self_connection: what the input is added through: "species", a linear map for each; "shared", one for all;
+            "none": it is not.
+        biases: whether the linear maps before and after the convolution add biases to even scalars.
         dtype: of weights and features.
     """
 
@@ -31,18 +33,22 @@ class Interaction(nn.Module):
         num_species: int,
         radial_sizes: list[int],
         mean_neighbors: float,
-        self_connection: bool,
+        self_connection: str,
+        biases: bool,
         dtype: torch.dtype,
     ) -> None:
         super().__init__()
         self.gate = Gate(layout_out)
-        self.linear_in = EquivariantLinear(spec.x, spec.x, dtype)
+        self.linear_in = EquivariantLinear(spec.x, spec.x, dtype, biases)
         self.radial = RadialNetwork([*radial_sizes, spec.weight_dim], dtype)
         self.conv = UVUConv(spec, dtype)
-        self.linear_out = EquivariantLinear(spec.out, self.gate.layout_in, dtype)
+        self.linear_out = EquivariantLinear(spec.out, self.gate.layout_in, dtype, biases)
         self.norm = float(mean_neighbors) ** -0.5
         self.self_connection: Optional[SpeciesLinear] = (
-            SpeciesLinear(num_species, spec.x, self.gate.layout_in, dtype) if self_connection else None
+            SpeciesLinear(num_species, spec.x, self.gate.layout_in, dtype) if self_connection == "species" else None
+        )
+        self.shared_connection: Optional[EquivariantLinear] = (
+            EquivariantLinear(spec.x, self.gate.layout_in, dtype) if self_connection == "shared" else None
         )
 
     def forward(self, x: Tensor, species: Tensor, y: Tensor, basis: Tensor, topology: EdgeTopology) -> Tensor:
@@ -62,4 +68,6 @@ class Interaction(nn.Module):
         out = self.linear_out(messages * self.norm)
         if self.self_connection is not None:
             out = out + self.self_connection(x, species)
+        if self.shared_connection is not None:
+            out = out + self.shared_connection(x)
         return self.gate(out)

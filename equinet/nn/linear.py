@@ -1,6 +1,6 @@
 """Linear maps that mix channels of one irreducible representation, and leave its components alone."""
 
-from typing import List
+from typing import List, Optional
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +27,16 @@ class EquivariantLinear(nn.Module):
         layout_in: of the input rows.
         layout_out: of the output rows.
         dtype: of the weights.
+        bias: whether to add one to even scalars, the only features that may have one; zero at first.
     """
 
-    def __init__(self, layout_in: Layout, layout_out: Layout, dtype: torch.dtype) -> None:
+    def __init__(self, layout_in: Layout, layout_out: Layout, dtype: torch.dtype, bias: bool = False) -> None:
         super().__init__()
         self.blocks = _shared_blocks(layout_in, layout_out)
+        scalars = [number for number, block in enumerate(layout_out) if block[1:] == (0, 1)] if bias else []
+        self.biased = scalars[0] if scalars else -1  # which block
+        width = layout_out[self.biased].channels if scalars else 0
+        self.bias: Optional[Tensor] = nn.Parameter(torch.zeros(width, dtype=dtype)) if scalars else None
         self.weights = nn.ParameterList(nn.Parameter(torch.randn(b[2], b[3], dtype=dtype)) for b in self.blocks)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,6 +51,9 @@ class EquivariantLinear(nn.Module):
             else:
                 x_block = x.narrow(1, start, components * channels).reshape(rows, components, channels)
                 out.append((x_block @ (weight * channels**-0.5)).flatten(1))
+            bias = self.bias
+            if bias is not None and number == self.biased:
+                out[-1] = out[-1] + bias
         return torch.cat(out, dim=1)
 
 

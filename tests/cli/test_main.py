@@ -1,4 +1,3 @@
-import importlib
 import json
 import subprocess
 import sys
@@ -7,7 +6,7 @@ import warnings
 import pytest
 
 import equinet
-from equinet.cli.main import VERBS, main
+from equinet.cli.main import VERBS, main, verb_module
 from equinet.errors import DataWarning, InputError
 
 LIGHT = [verb for verb in VERBS if verb != "train"]  # its --help lists the trainer's options
@@ -47,7 +46,7 @@ def test_help_lists_every_verb_with_what_it_does(fresh):
     text = fresh["texts"]["--help"]
     for verb in VERBS:
         assert f"  {verb} " in text
-        assert importlib.import_module(f"equinet.cli.{verb}").HELP in text
+        assert verb_module(verb).HELP in text
     assert fresh["texts"]["--version"] == f"equinet {equinet.__version__}\n"
 
 

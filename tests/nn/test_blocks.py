@@ -108,7 +108,7 @@ def test_even_scalars_come_first_in_a_gate():
 def interaction(self_connection: bool) -> tuple[Interaction, tuple[Tensor, Tensor, Tensor, Tensor, EdgeTopology]]:
     spec = ConvSpec.all_paths(LAYOUT_IN, 2, [(0, 1), (1, -1), (2, 1)])
     torch.manual_seed(0)
-    block = Interaction(spec, LAYOUT_IN, 3, [6, 8], 3.0, self_connection, torch.float64)
+    block = Interaction(spec, LAYOUT_IN, 3, [6, 8], 3.0, "species" if self_connection else "none", False, torch.float64)
     senders, receivers = torch.randint(0, 5, (2, 12), generator=torch.Generator().manual_seed(0))
     topology = edge_topology(senders, receivers.sort().values, 5)
     return block, (normal(5, LAYOUT_IN.dim), SPECIES_OF, normal(12, 9), normal(12, 6), topology)
@@ -167,5 +167,5 @@ def test_interaction_without_edges_is_the_self_connection():
 
 def test_blocks_are_made_in_the_dtype_asked_for():
     spec = ConvSpec.all_paths(LAYOUT_IN, 1, [(0, 1)])
-    single = Interaction(spec, Layout.parse("2x0e"), 2, [4], 1.0, True, torch.float32)
+    single = Interaction(spec, Layout.parse("2x0e"), 2, [4], 1.0, "species", False, torch.float32)
     assert {p.dtype for p in (*single.parameters(), *single.buffers()) if p.is_floating_point()} == {torch.float32}

@@ -90,7 +90,8 @@ def make_round(layout_in: Layout, y_parity: int, self_connection: bool) -> Round
     reached = {block[1:] for block in spec.out}
     layout_out = Layout(block for block in HIDDEN if block[1:] in reached)
     torch.manual_seed(0)
-    interaction = Interaction(spec, layout_out, SPECIES, [BASIS, 8], 4.0, self_connection, torch.float64)
+    connection = "species" if self_connection else "none"
+    interaction = Interaction(spec, layout_out, SPECIES, [BASIS, 8], 4.0, connection, False, torch.float64)
     random = torch.Generator().manual_seed(0)
     senders, receivers = torch.randint(0, NODES, (2, EDGES), generator=random)
     directions = torch.nn.functional.normalize(normal(EDGES, 3))
