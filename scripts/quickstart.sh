@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # From nothing to a trained, tested potential that runs molecular dynamics: installs equinet into .venv, trains
 # configs/quickstart.yaml on a sample that ships with the package, tests the result, runs 1 ps of dynamics at constant
-# energy with it, and leaves the model, report.json and figures in runs/quickstart/. Under six minutes on two CPU cores.
+# energy with it, and leaves the model, report.json and figures in runs/quickstart/. Five minutes on two CPU cores,
+# and two for the installation.
 #
 # Run again, it keeps a finished training if neither the code nor the configuration has changed, and repeats the rest; a
 # training that is out of date or was broken off is moved aside, never overwritten.
