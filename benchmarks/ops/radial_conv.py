@@ -25,7 +25,7 @@ from equinet_kernels import ConvSpec, RadialConv, SphericalHarmonics, TabulatedC
 from equinet_kernels.tolerances import TOLERANCES, relative_error
 
 HIDDEN = 64
-KNOTS = 512
+INTERVALS = 512
 CUTOFF = 5.0
 CPU = torch.device("cpu")
 
@@ -55,9 +55,9 @@ def inference_sides(spec: ConvSpec, problem: Problem) -> dict[str, Callable[[], 
     random = torch.Generator().manual_seed(1)
     lengths = 2.0 + 3.0 * torch.rand(problem.edges, 1, dtype=torch.float64, generator=random)
     vectors = problem.y[:, 1:4].double() * 3**-0.5 * lengths  # the harmonics of degree 1 are the directions
-    table = torch.randn(KNOTS, 3, spec.weight_dim, generator=random)
+    table = torch.randn(INTERVALS, 6, spec.weight_dim, generator=random)
     table[:, 1:] *= 0.1
-    spacing = CUTOFF / (KNOTS - 1)
+    spacing = CUTOFF / INTERVALS
     plain, tabulated, harmonics = UVUConv(spec), TabulatedConv(spec), SphericalHarmonics(spec.l_max)
     topology = problem.topology
 

@@ -3,9 +3,10 @@
 ``ARCHITECTURES`` is the closed table a model file's header may name: no class path is ever imported from a file.
 """
 
+from equinet.models.compiled import CompiledNequIP, CompiledNequIPArchitecture
 from equinet.models.nequip import NequIP, NequIPArchitecture
 
-ARCHITECTURES: dict[str, type] = {"nequip": NequIPArchitecture}
+ARCHITECTURES: dict[str, type] = {"nequip": NequIPArchitecture, "compiled-nequip": CompiledNequIPArchitecture}
 """Name in a model file's header -> hyper-parameters, which build the network."""
 
 from equinet.models.model_file import load_model, read_header, save_model  # noqa: E402 it reads the table
@@ -14,6 +15,8 @@ from equinet.models.potential import Potential, Prediction  # noqa: E402
 
 __all__ = [
     "ARCHITECTURES",
+    "CompiledNequIP",
+    "CompiledNequIPArchitecture",
     "NequIP",
     "NequIPArchitecture",
     "Potential",

@@ -124,6 +124,24 @@ class NequIPArchitecture:
         layer = width**2 + sum(a * b for a, b in pairwise(radial))
         return num_species * width + self.layers * layer + sum(a * b for a, b in pairwise(readout))
 
+    @property
+    def connection(self) -> str:
+        """What a round's input is added through: "species", "shared" or "none"."""
+        return "none" if not self.self_connection else "species" if self.species_self_connection else "shared"
+
+    def rounds(self) -> list[tuple[ConvSpec, Layout]]:
+        """The convolution of each round, and the layout of the features it leads to."""
+        layout = Layout([Block(self.channels_per_l[0], 0, 1)])
+        rounds = []
+        for layer in range(self.layers):
+            # the energy reads even scalars alone, so the last round makes nothing else
+            targets = self.hidden_irreps() if layer < self.layers - 1 else [(0, 1)]
+            spec = ConvSpec.all_paths(layout, self.l_max, targets, y_parity=1 if self.parity == "none" else -1)
+            out = sorted(spec.out, key=lambda block: (block.l, -block.p))
+            layout = Layout(Block(self.channels_per_l[l], l, p) for _, l, p in out)
+            rounds.append((spec, layout))
+        return rounds
+
     def hidden_irreps(self) -> list[tuple[int, int]]:
         """(l, p) that hidden features may have."""
         parities = {"full": lambda l: (1, -1), "natural": lambda l: ((-1) ** l,), "none": lambda l: (1,)}[self.parity]
@@ -152,19 +170,11 @@ class NequIP(nn.Module):
         self.basis = BesselBasis(a.num_bessel, a.cutoff, envelope, a.bessel_trainable)
         channels = a.channels_per_l
         self.embedding = nn.Parameter(torch.randn(num_species, channels[0], dtype=dtype))
-        layers = []
-        layout = Layout([Block(channels[0], 0, 1)])
-        for layer in range(a.layers):
-            # the energy reads even scalars alone, so the last round makes nothing else
-            targets = a.hidden_irreps() if layer < a.layers - 1 else [(0, 1)]
-            spec = ConvSpec.all_paths(layout, a.l_max, targets, y_parity=1 if a.parity == "none" else -1)
-            layout = Layout(Block(channels[l], l, p) for _, l, p in sorted(spec.out, key=lambda b: (b.l, -b.p)))
-            radial_sizes = [a.num_bessel, *a.radial_hidden]
-            connection = "none" if not a.self_connection else "species" if a.species_self_connection else "shared"
-            layers.append(
-                Interaction(spec, layout, num_species, radial_sizes, mean_neighbors[layer], connection, a.biases, dtype)
-            )
-        self.layers = nn.ModuleList(layers)
+        radial_sizes = [a.num_bessel, *a.radial_hidden]
+        self.layers = nn.ModuleList(
+            Interaction(spec, layout, num_species, radial_sizes, mean, a.connection, a.biases, dtype)
+            for (spec, layout), mean in zip(a.rounds(), mean_neighbors, strict=True)
+        )
         readout: list[nn.Module] = []
         width = channels[0]
         for hidden in a.readout_hidden:

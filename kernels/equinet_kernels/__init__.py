@@ -17,7 +17,9 @@ from equinet_kernels.segment import segment_gather as segment_gather
 from equinet_kernels.segment import segment_sum as segment_sum
 from equinet_kernels.spec import ConvSpec as ConvSpec
 from equinet_kernels.spec import Path as Path
+from equinet_kernels.spline import hermite_table as hermite_table
 from equinet_kernels.spline import radial_spline as radial_spline
+from equinet_kernels.spline import tabulate as tabulate
 from equinet_kernels.topology import EdgeTopology as EdgeTopology
 from equinet_kernels.topology import check_topology as check_topology
 from equinet_kernels.topology import edge_topology as edge_topology

@@ -55,7 +55,7 @@ def radial_calls() -> list[tuple[str, list]]:
     x, y, g = normal(nodes, spec.x.dim, seed=1), normal(edges, spec.y_dim, seed=2), normal(nodes, spec.out.dim, seed=3)
     h, weight = normal(edges, 3, seed=4), normal(3, spec.weight_dim, seed=5)
     dots = [x.sin(), y.sin(), h.sin()]
-    vectors, table = normal(edges, 3, seed=6), normal(9, 3, spec.weight_dim, seed=7)
+    vectors, table = normal(edges, 3, seed=6), normal(9, 6, spec.weight_dim, seed=7)
     single = [tensor.float() for tensor in (x, table, g)]
     return [
         ("radial_uvu_conv", [x, y, h, weight, *graph]),
@@ -168,7 +168,7 @@ def broken_radial_calls() -> list[tuple[str, list]]:
         ("tabulated_uvu_conv", [x, vectors.float(), table, spacing, *graph]),
         ("tabulated_uvu_conv", [x, vectors, table[:, :, 1:], spacing, *graph]),
         ("tabulated_uvu_conv", [x, vectors, table.float(), spacing, *graph]),
-        ("tabulated_uvu_conv", [x, vectors, table[:1], spacing, *graph]),
+        ("tabulated_uvu_conv", [x, vectors, table[:0], spacing, *graph]),
         ("tabulated_uvu_conv_backward", [x, x, vectors, table, spacing, *graph]),
         ("tabulated_uvu_conv", [x, vectors, table, spacing, graph[0] + 20, *graph[1:]]),
         ("radial_spline", [lengths.float(), table, spacing, 0]),

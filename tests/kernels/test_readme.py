@@ -23,6 +23,7 @@ def test_readme_names_every_operator():
         "radial_spline",
         "segment_gather",
         "segment_sum",
+        "tabulate",
         "RadialConv",
         "SphericalHarmonics",
         "TabulatedConv",

@@ -11,6 +11,7 @@
 #include "segment.h"
 #include "simd.h"
 #include "spline.h"
+#include "tabulated.h"
 
 namespace {
 
@@ -91,6 +92,12 @@ Edges checked_edges(int64_t nodes, int64_t edges, int64_t structures, const int6
     return {nodes, edges, structures, senders, receivers, row_ptr, sender_perm, sender_ptr, batch, images};
 }
 
+template <class T>
+SplineTable<T> checked_table(int64_t columns, int64_t intervals, double spacing, const T* values) {
+    require(columns >= 0 && intervals >= 1 && spacing > 0, "a spline needs an interval and a positive spacing");
+    return {columns, intervals, spacing, values};
+}
+
 // Calls body with a typed null pointer, which says whether numbers are float or double.
 template <class Body>
 int with_dtype(int dtype, const Body& body) {
@@ -164,12 +171,38 @@ int equinet_uvu_conv_double_backward(const char* spec, int dtype, int64_t nodes,
     });
 }
 
-int equinet_radial_spline(int dtype, int64_t edges, int64_t columns, int64_t knots, double spacing, int derivative,
-                          const double* lengths, const void* table, void* out, int threads) {
+int equinet_radial_spline(int dtype, int64_t edges, int64_t columns, int64_t intervals, double spacing,
+                          int derivative, const double* lengths, const void* table, void* out, int threads) {
     return with_dtype(dtype, [&](auto* T) {
-        require(edges >= 0 && columns >= 0 && knots >= 2 && spacing > 0 && derivative >= 0 && derivative <= 3,
-                "a spline needs two knots, a positive spacing and a derivative 0..3");
-        spline(edges, columns, knots, spacing, derivative, lengths, in(T, table), out_of(T, out), threads);
+        require(edges >= 0 && derivative >= 0 && derivative <= 3, "a spline has derivatives 0..3");
+        spline(checked_table(columns, intervals, spacing, in(T, table)), edges, derivative, lengths, out_of(T, out),
+               threads);
+    });
+}
+
+int equinet_tabulated_uvu_conv(const char* spec, int dtype, int64_t nodes, int64_t edges, const int64_t* senders,
+                               const int64_t* receivers, const int64_t* row_ptr, const void* x, const double* vectors,
+                               int64_t intervals, double spacing, const void* table, void* out, int threads) {
+    return with_dtype(dtype, [&](auto* T) {
+        const Graph graph = checked_graph(nodes, edges, 0, nodes, senders, receivers, row_ptr);
+        const ConvPlan& plan = conv_plan(spec);
+        const TabulatedEdges source(plan, vectors, checked_table(plan.w_dim, intervals, spacing, in(T, table)),
+                                    nullptr);
+        conv_forward(plan, graph, in(T, x), source, out_of(T, out), threads);
+    });
+}
+
+int equinet_tabulated_uvu_conv_backward(const char* spec, int dtype, int64_t nodes, int64_t edges,
+                                        const int64_t* senders, const int64_t* receivers, const int64_t* row_ptr,
+                                        const void* g, const void* x, const double* vectors, int64_t intervals,
+                                        double spacing, const void* table, void* dx, double* dvectors,
+                                        int threads) {
+    return with_dtype(dtype, [&](auto* T) {
+        const Graph graph = checked_graph(nodes, edges, 0, nodes, senders, receivers, row_ptr);
+        const ConvPlan& plan = conv_plan(spec);
+        const TabulatedEdges source(plan, vectors, checked_table(plan.w_dim, intervals, spacing, in(T, table)),
+                                    dvectors);
+        conv_backward(plan, graph, in(T, g), in(T, x), source, out_of(T, dx), threads);
     });
 }
 

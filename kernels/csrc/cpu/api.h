@@ -42,9 +42,21 @@ int equinet_uvu_conv_double_backward(const char* spec, int dtype, int64_t nodes,
                                      const void* g, const void* x, const void* y, const void* w, void* gg, void* gx,
                                      void* gy, void* gw, void* gw_dot, int threads);
 
-// lengths [edges] double, table [knots, 3, columns] -> out [edges, columns]; derivative 0..3.
-int equinet_radial_spline(int dtype, int64_t edges, int64_t columns, int64_t knots, double spacing, int derivative,
-                          const double* lengths, const void* table, void* out, int threads);
+// lengths [edges] double, table [intervals, 6, columns] (spline.h) -> out [edges, columns]; derivative 0..3.
+int equinet_radial_spline(int dtype, int64_t edges, int64_t columns, int64_t intervals, double spacing,
+                          int derivative, const double* lengths, const void* table, void* out, int threads);
+
+// The convolution of edges whose harmonics come from vectors [E, 3] and whose weights are splines of their lengths (table
+// as above, with as many columns as an edge has weights): made for a few receivers at a time. dx is added to.
+int equinet_tabulated_uvu_conv(const char* spec, int dtype, int64_t nodes, int64_t edges, const int64_t* senders,
+                               const int64_t* receivers, const int64_t* row_ptr, const void* x, const double* vectors,
+                               int64_t intervals, double spacing, const void* table, void* out, int threads);
+
+int equinet_tabulated_uvu_conv_backward(const char* spec, int dtype, int64_t nodes, int64_t edges,
+                                        const int64_t* senders, const int64_t* receivers, const int64_t* row_ptr,
+                                        const void* g, const void* x, const double* vectors, int64_t intervals,
+                                        double spacing, const void* table, void* dx, double* dvectors,
+                                        int threads);
 
 // directions [E, 3] -> y [E, (l_max + 1)^2], l_max 0..6.
 int equinet_spherical_harmonics(int l_max, int dtype, int64_t edges, const void* directions, void* y, int threads);

@@ -120,8 +120,10 @@ struct Arrays {
     const T *x, *y, *w, *g;
     const T *x_dot, *y_dot, *w_dot;
     T *out, *dy, *dw, *dw_dot;
-    T* dx_edges;  // [edges from dx_first on, x_dim]: what goes to the sender of each edge
+    int64_t first;  // edge of the first row of y, w and what is like them
+    T* dx_edges;    // [edges from dx_first on, x_dim]: what goes to the sender of each edge
     int64_t dx_first;
+    const EdgeSource<T>* source;  // of y and w, if they are not there
 };
 
 // One edge or, forward, `edges` of one receiver from `first` on, over all paths. Level 0: forward, 1: backward, 2: double
@@ -166,7 +168,7 @@ template <class T, int Level>
 void run_group(const ConvPlan& plan, const Graph& graph, const Arrays<T>& a, int64_t receiver, int64_t first,
                int64_t edges, const std::vector<PathFunction<T>>& functions, Scratch<T>& scratch) {
     constexpr int L = kLanes<T>;
-    const int64_t local = first - graph.first_edge(), w_row = local * plan.w_dim, out_row = receiver * plan.out_dim;
+    const int64_t local = first - a.first, w_row = local * plan.w_dim, out_row = receiver * plan.out_dim;
     const T *b = scratch.b.data(), *b_dot = scratch.b_dot.data();
     make_b(plan, a.y + local * plan.y_dim, edges, scratch.b.data());
     if (Level == 2) make_b(plan, a.y_dot + local * plan.y_dim, edges, scratch.b_dot.data());
@@ -201,6 +203,26 @@ void run_receivers(const ConvPlan& plan, const Graph& graph, const Arrays<T>& a,
                                 scratch);
 }
 
+// What a source makes for the edges of one task, and their gradients.
+template <class T>
+struct Made {
+    std::unique_ptr<T[]> y, w, w_slope, dy, dw;  // not filled: every row is written before it is read
+    int64_t room = 0;
+
+    Arrays<T> make(const ConvPlan& plan, Arrays<T> arrays, int64_t first, int64_t edges, int level) {
+        if (edges > room) {
+            room = edges;
+            y.reset(new T[room * plan.y_dim]), w.reset(new T[room * plan.w_dim]);
+            if (level) dy.reset(new T[room * plan.y_dim]), dw.reset(new T[room * plan.w_dim]);
+            if (level) w_slope.reset(new T[room * plan.w_dim]);
+        }
+        arrays.source->make(first, edges, y.get(), w.get(), w_slope.get());
+        arrays.y = y.get(), arrays.w = w.get(), arrays.dy = dy.get(), arrays.dw = dw.get();
+        arrays.first = first;
+        return arrays;
+    }
+};
+
 template <class T, int Level>
 void run_tasks(const ConvPlan& plan, const Graph& graph, const Arrays<T>& arrays, int64_t first_edge, int64_t last_edge,
                int threads) {
@@ -211,10 +233,17 @@ void run_tasks(const ConvPlan& plan, const Graph& graph, const Arrays<T>& arrays
     }
     const int64_t tasks = std::max<int64_t>(1, (last_edge - first_edge + kEdgesPerTask - 1) / kEdgesPerTask);
     parallel_for(tasks, threads, [&] {
-        return [&, scratch = Scratch<T>(plan, Level)](int64_t task) mutable {
+        return [&, scratch = Scratch<T>(plan, Level), made = Made<T>()](int64_t task) mutable {
             const int64_t begin = first_edge + task * kEdgesPerTask;
             const Receivers receivers = receivers_of(graph, begin, std::min(begin + kEdgesPerTask, last_edge));
-            run_receivers<T, Level>(plan, graph, arrays, receivers, functions, scratch);
+            if (arrays.source) {
+                const int64_t first = graph.row_ptr[receivers.first], edges = graph.row_ptr[receivers.last] - first;
+                const Arrays<T> own = made.make(plan, arrays, first, edges, Level);
+                run_receivers<T, Level>(plan, graph, own, receivers, functions, scratch);
+                if (Level) arrays.source->take(first, edges, own.dy, own.dw, made.w_slope.get());
+            } else {
+                run_receivers<T, Level>(plan, graph, arrays, receivers, functions, scratch);
+            }
         };
     });
 }
@@ -276,6 +305,7 @@ template <class T>
 void conv_forward(const ConvPlan& plan, const Graph& graph, const T* x, const T* y, const T* w, T* out, int threads) {
     Arrays<T> arrays{};
     arrays.x = x, arrays.y = y, arrays.w = w, arrays.out = out;
+    arrays.first = graph.first_edge();
     prefer_large_pages_for(plan, graph, arrays);
     run_tasks<T, 0>(plan, graph, arrays, graph.first_edge(), graph.last_edge(), threads);
 }
@@ -285,6 +315,7 @@ void conv_backward(const ConvPlan& plan, const Graph& graph, const T* g, const T
                    T* dy, T* dw, int threads) {
     Arrays<T> arrays{};
     arrays.x = x, arrays.y = y, arrays.w = w, arrays.g = g, arrays.dy = dy, arrays.dw = dw;
+    arrays.first = graph.first_edge();
     run_sweeps<T, 1>(plan, graph, arrays, dx, threads);
 }
 
@@ -295,8 +326,25 @@ void conv_double_backward(const ConvPlan& plan, const Graph& graph, const T* x_d
     Arrays<T> arrays{};
     arrays.x = x, arrays.y = y, arrays.w = w, arrays.g = g;
     arrays.x_dot = x_dot, arrays.y_dot = y_dot, arrays.w_dot = w_dot;
+    arrays.first = graph.first_edge();
     arrays.out = gg, arrays.dy = gy, arrays.dw = gw, arrays.dw_dot = gw_dot;
     run_sweeps<T, 2>(plan, graph, arrays, gx, threads);
+}
+
+template <class T>
+void conv_forward(const ConvPlan& plan, const Graph& graph, const T* x, const EdgeSource<T>& source, T* out,
+                  int threads) {
+    Arrays<T> arrays{};
+    arrays.x = x, arrays.source = &source, arrays.out = out;
+    run_tasks<T, 0>(plan, graph, arrays, graph.first_edge(), graph.last_edge(), threads);
+}
+
+template <class T>
+void conv_backward(const ConvPlan& plan, const Graph& graph, const T* g, const T* x, const EdgeSource<T>& source, T* dx,
+                   int threads) {
+    Arrays<T> arrays{};
+    arrays.x = x, arrays.g = g, arrays.source = &source;
+    run_sweeps<T, 1>(plan, graph, arrays, dx, threads);
 }
 
 #define EQUINET_INSTANTIATE(T)                                                                                       \
@@ -304,7 +352,9 @@ void conv_double_backward(const ConvPlan& plan, const Graph& graph, const T* x_d
     template void conv_backward(const ConvPlan&, const Graph&, const T*, const T*, const T*, const T*, T*, T*, T*,  \
                                 int);                                                                                \
     template void conv_double_backward(const ConvPlan&, const Graph&, const T*, const T*, const T*, const T*,       \
-                                       const T*, const T*, const T*, T*, T*, T*, T*, T*, int);
+                                       const T*, const T*, const T*, T*, T*, T*, T*, T*, int);                      \
+    template void conv_forward(const ConvPlan&, const Graph&, const T*, const EdgeSource<T>&, T*, int);             \
+    template void conv_backward(const ConvPlan&, const Graph&, const T*, const T*, const EdgeSource<T>&, T*, int);
 EQUINET_INSTANTIATE(float)
 EQUINET_INSTANTIATE(double)
 

@@ -33,4 +33,24 @@ void conv_double_backward(const ConvPlan& plan, const Graph& graph, const T* x_d
                           const T* g, const T* x, const T* y, const T* w, T* gg, T* gx, T* gy, T* gw, T* gw_dot,
                           int threads);
 
+// Where edges get their harmonics and weights from, if these are not there for all of them: asked for some edges of some
+// receivers at a time, in any thread.
+template <class T>
+class EdgeSource {
+   public:
+    virtual ~EdgeSource() = default;
+    // Writes y [edges, y] and w [edges, w] of the edges from `first` on and, if it is not null, w_slope [edges, w]: what
+    // take() is given again.
+    virtual void make(int64_t first, int64_t edges, T* y, T* w, T* w_slope) const = 0;
+    // Given the gradients of y and w.
+    virtual void take(int64_t first, int64_t edges, const T* dy, const T* dw, const T* w_slope) const = 0;
+};
+
+template <class T>
+void conv_forward(const ConvPlan& plan, const Graph& graph, const T* x, const EdgeSource<T>& source, T* out, int threads);
+
+template <class T>
+void conv_backward(const ConvPlan& plan, const Graph& graph, const T* g, const T* x, const EdgeSource<T>& source, T* dx,
+                   int threads);
+
 }  // namespace equinet

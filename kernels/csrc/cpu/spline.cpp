@@ -1,9 +1,9 @@
 #include "spline.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "parallel.h"
+#include "simd.h"
 
 namespace equinet {
 
@@ -11,54 +11,103 @@ namespace {
 
 constexpr int64_t kRowsPerTask = 32;
 
-// Hermite's basis on [0, 1]: what value, slope and curvature at 0, then at 1, contribute; coefficients of 1, t, .., t^5.
-constexpr double kBasis[6][6] = {
-    {1, 0, 0, -10, 15, -6}, {0, 1, 0, -6, 8, -3},  {0, 0, 0.5, -1.5, 1.5, -0.5},
-    {0, 0, 0, 10, -15, 6},  {0, 0, 0, -4, 7, -3}, {0, 0, 0, 0.5, -1, 0.5},
+// Where a length is among the intervals.
+struct Place {
+    bool inside;  // not beyond the last
+    int64_t interval;
+    double t;
 };
 
-double derivative_at(const double* polynomial, int derivative, double t) {
-    double value = 0.0;
-    for (int power = 5; power >= derivative; --power) {
-        double factor = polynomial[power];
-        for (int n = 0; n < derivative; ++n) factor *= power - n;
-        value = value * t + factor;
+template <class T>
+Place place_of(const SplineTable<T>& table, double length) {
+    const double position = length / table.spacing;
+    if (!(position < static_cast<double>(table.intervals))) return {false, 0, 0.0};
+    const int64_t interval = std::max<int64_t>(0, static_cast<int64_t>(position));
+    return {true, interval, position - static_cast<double>(interval)};
+}
+
+// What is multiplied with the six coefficients.
+template <class T>
+struct Powers {
+    T c[6];
+
+    Powers(const Place& place, double spacing, int derivative) {
+        double power = 1.0;  // of t, divided by the power of the spacing that a derivative brings
+        for (int n = 0; n < derivative; ++n) power /= spacing;
+        for (int n = 0; n < 6; ++n) {
+            double factor = n < derivative ? 0.0 : power;
+            for (int m = 0; m < derivative; ++m) factor *= n - m;
+            c[n] = static_cast<T>(factor);
+            if (n >= derivative) power *= place.t;
+        }
     }
-    return value;
+
+    template <class V>
+    V at(const T* coefficients, int64_t columns) const {
+        V sum = c[5] * load<V>(coefficients + 5 * columns);  // from the least on
+        EQUINET_UNROLL
+        for (int n = 4; n >= 0; --n) sum = sum + c[n] * load<V>(coefficients + n * columns);
+        return sum;
+    }
+};
+
+template <class T>
+void write_row(const Powers<T>& powers, const T* coefficients, int64_t columns, T* row) {
+    int64_t column = 0;
+    for (; column + kLanes<T> <= columns; column += kLanes<T>)
+        store(row + column, powers.template at<Vec<T>>(coefficients + column, columns));
+    for (; column < columns; ++column) row[column] = powers.template at<T>(coefficients + column, columns);
 }
 
 }  // namespace
 
 template <class T>
-void spline(int64_t edges, int64_t columns, int64_t knots, double spacing, int derivative, const double* lengths,
-            const T* table, T* out, int threads) {
+void spline_row(const SplineTable<T>& table, double length, T* values, T* slopes) {
+    const int64_t columns = table.columns;
+    const Place place = place_of(table, length);
+    if (!place.inside) {
+        std::fill(values, values + columns, T(0));
+        if (slopes) std::fill(slopes, slopes + columns, T(0));
+        return;
+    }
+    const T* coefficients = table.coefficients + place.interval * 6 * columns;
+    const Powers<T> value(place, table.spacing, 0);
+    if (!slopes) return write_row(value, coefficients, columns, values);
+    const Powers<T> slope(place, table.spacing, 1);
+    int64_t column = 0;
+    for (; column + kLanes<T> <= columns; column += kLanes<T>) {  // together: the table is read once
+        store(values + column, value.template at<Vec<T>>(coefficients + column, columns));
+        store(slopes + column, slope.template at<Vec<T>>(coefficients + column, columns));
+    }
+    for (; column < columns; ++column) {
+        values[column] = value.template at<T>(coefficients + column, columns);
+        slopes[column] = slope.template at<T>(coefficients + column, columns);
+    }
+}
+
+template <class T>
+void spline(const SplineTable<T>& table, int64_t edges, int derivative, const double* lengths, T* out, int threads) {
+    const int64_t columns = table.columns;
     parallel_for((edges + kRowsPerTask - 1) / kRowsPerTask, threads, [&] {
         return [&](int64_t task) {
             const int64_t end = std::min((task + 1) * kRowsPerTask, edges);
             for (int64_t e = task * kRowsPerTask; e < end; ++e) {
                 T* row = out + e * columns;
-                const double position = lengths[e] / spacing;
-                if (!(position < static_cast<double>(knots - 1))) {
+                const Place place = place_of(table, lengths[e]);
+                if (place.inside)
+                    write_row(Powers<T>(place, table.spacing, derivative),
+                              table.coefficients + place.interval * 6 * columns, columns, row);
+                else
                     std::fill(row, row + columns, T(0));
-                    continue;
-                }
-                const int64_t knot = std::max<int64_t>(0, static_cast<int64_t>(position));
-                const T* from = table + knot * 3 * columns;
-                T c[6];
-                for (int n = 0; n < 6; ++n)  // a slope is per spacing here, a curvature per its square
-                    c[n] = static_cast<T>(derivative_at(kBasis[n], derivative, position - knot) *
-                                          std::pow(spacing, n % 3 - derivative));
-                for (int64_t column = 0; column < columns; ++column) {
-                    const T* at = from + column;
-                    row[column] = c[0] * at[0] + c[1] * at[columns] + c[2] * at[2 * columns] +
-                                  c[3] * at[3 * columns] + c[4] * at[4 * columns] + c[5] * at[5 * columns];
-                }
             }
         };
     });
 }
 
-template void spline(int64_t, int64_t, int64_t, double, int, const double*, const float*, float*, int);
-template void spline(int64_t, int64_t, int64_t, double, int, const double*, const double*, double*, int);
+#define EQUINET_INSTANTIATE(T)                                                              \
+    template void spline(const SplineTable<T>&, int64_t, int, const double*, T*, int);      \
+    template void spline_row(const SplineTable<T>&, double, T*, T*);
+EQUINET_INSTANTIATE(float)
+EQUINET_INSTANTIATE(double)
 
 }  // namespace equinet

@@ -2,11 +2,9 @@
 // radial_conv/ are the same in Python.
 #pragma once
 
-#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/mm.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "conv.h"
 
@@ -17,8 +15,8 @@ inline void check_spline(const Arguments& a, const at::Tensor& lengths, int64_t 
     const double spacing = a.real("spacing");
     TORCH_CHECK_VALUE(lengths.dim() == 1 && lengths.scalar_type() == at::kDouble,
                       "radial_spline: lengths must be float64 [E], got ", dtype_name(lengths), " ", lengths.sizes());
-    TORCH_CHECK_VALUE(table.dim() == 3 && table.size(1) == 3 && table.size(0) >= 2,
-                      "radial_spline: the table must be [K, 3, C] with two knots or more, got ", table.sizes());
+    TORCH_CHECK_VALUE(table.dim() == 3 && table.size(1) == 6 && table.size(0) >= 1,
+                      "radial_spline: the table must be [K, 6, C] with an interval or more, got ", table.sizes());
     TORCH_CHECK_VALUE(table.scalar_type() == at::kFloat || table.scalar_type() == at::kDouble,
                       "radial_spline: the table is ", dtype_name(table), "; it must be float32 or float64");
     TORCH_CHECK_VALUE(table.device() == lengths.device(), "radial_spline: the table is on ", table.device(),
@@ -166,39 +164,9 @@ inline void check_tabulated(const Arguments& a, Names names) {
                       vectors.sizes());
     check_spline(a, vectors.select(1, 0), 0);
     TORCH_CHECK_VALUE(table.size(2) == weights && table.scalar_type() == x.scalar_type(),
-                      "tabulated_uvu_conv: the table must be ", dtype_name(x), " [K, 3, ", weights, "], got ",
+                      "tabulated_uvu_conv: the table must be ", dtype_name(x), " [K, 6, ", weights, "], got ",
                       dtype_name(table), " ", table.sizes());
 }
-
-// What a block's edges bring to the convolution.
-struct Edges {
-    at::Tensor lengths;     // [e] float64
-    at::Tensor directions;  // [e, 3] float64
-    at::Tensor y, w;        // [e, columns] in the dtype of x
-
-    Edges(const Arguments& a, const at::Tensor& vectors)
-        : lengths(at::linalg_vector_norm(vectors, 2, 1)), directions(vectors.div(lengths.unsqueeze(1))) {
-        const at::Tensor exact = empty_rows(directions, columns(a, 'y'));
-        call(EQUINET_CPU(equinet_spherical_harmonics), l_max(a), at::kDouble, lengths.size(0), directions, exact,
-             at::get_num_threads());
-        y = exact.to(a["x"].scalar_type());
-        w = empty_rows(y, columns(a, 'w'));
-        spline(a, lengths, 0, w);
-    }
-
-    static int64_t l_max(const Arguments& a) { return std::lround(std::sqrt(columns(a, 'y'))) - 1; }
-
-    // Gradient of the vectors, given those of y and w.
-    at::Tensor backward(const Arguments& a, const at::Tensor& dy, const at::Tensor& dw) const {
-        const at::Tensor slope = empty_like(w), along = empty_like(directions);
-        spline(a, lengths, 1, slope);
-        const at::Tensor dlengths = dw.mul(slope).sum(1, /*keepdim=*/true, at::kDouble);
-        call(EQUINET_CPU(equinet_spherical_harmonics_backward), l_max(a), at::kDouble, lengths.size(0),
-             dy.to(at::kDouble), directions, along, at::get_num_threads());
-        const at::Tensor across = along.sub(directions.mul(along.mul(directions).sum(1, /*keepdim=*/true)));
-        return across.div(lengths.unsqueeze(1)).add(directions.mul(dlengths));
-    }
-};
 
 inline std::vector<Operator> tabulated_operators() {
     return {
@@ -207,10 +175,10 @@ inline std::vector<Operator> tabulated_operators() {
          .results = [](const Arguments& a) { return Results{empty_rows(a["x"], columns(a, 'g'))}; },
          .cpu =
              [](const Arguments& a, const Results& out) {
-                 for (const Block& block : receiver_blocks(a)) {
-                     const Edges edges(a, block(a["vectors"]));
-                     call_conv(EQUINET_CPU(equinet_uvu_conv), a, block.receivers, a["x"], edges.y, edges.w, out[0]);
-                 }
+                 const at::Tensor &x = a["x"], &table = a["table"];
+                 call(EQUINET_CPU(equinet_tabulated_uvu_conv), a.text("spec"), x.scalar_type(), x.size(0),
+                      a["senders"].size(0), a["senders"], a["receivers"], a["row_ptr"], x, a["vectors"], table.size(0),
+                      a.real("spacing"), table, out[0], at::get_num_threads());
              },
          .derivative = [](const Arguments& a,
                           const Results& g) { return gradients_by("tabulated_uvu_conv_backward", a, g); }},
@@ -220,13 +188,10 @@ inline std::vector<Operator> tabulated_operators() {
          .results = [](const Arguments& a) { return Results{zeros_like(a["x"]), empty_like(a["vectors"])}; },
          .cpu =
              [](const Arguments& a, const Results& d) {
-                 for (const Block& block : receiver_blocks(a)) {
-                     const Edges edges(a, block(a["vectors"]));
-                     const at::Tensor dy = empty_like(edges.y), dw = empty_like(edges.w);
-                     call_conv(EQUINET_CPU(equinet_uvu_conv_backward), a, block.receivers, a["g"], a["x"], edges.y,
-                               edges.w, d[0], dy, dw);
-                     block(d[1]).copy_(edges.backward(a, dy, dw));
-                 }
+                 const at::Tensor &x = a["x"], &table = a["table"];
+                 call(EQUINET_CPU(equinet_tabulated_uvu_conv_backward), a.text("spec"), x.scalar_type(), x.size(0),
+                      a["senders"].size(0), a["senders"], a["receivers"], a["row_ptr"], a["g"], x, a["vectors"],
+                      table.size(0), a.real("spacing"), table, d[0], d[1], at::get_num_threads());
              }},
     };
 }

@@ -47,7 +47,7 @@ class TabulatedConv(nn.Module):
     """The convolution from edge vectors and a table of weights over the distance; for inference.
 
     Harmonics and weights are made for a block of receivers at a time, in forward and again in backward: memory is
-    bounded, whatever the size of the system. First derivatives only; on the reference, any.
+    bounded, whatever the size of the system. Second derivatives (a Hessian) take the memory of :class:`UVUConv`.
 
     Args:
         spec: coupling paths and layouts.
@@ -64,7 +64,7 @@ class TabulatedConv(nn.Module):
         self.harmonics = SphericalHarmonics(spec.l_max)
 
     def forward(self, x: Tensor, vectors: Tensor, table: Tensor, spacing: float, topology: EdgeTopology) -> Tensor:
-        """x [N, dim x], vectors [E, 3] float64, table [K, 3, sum_p C_p] as :func:`radial_spline` has it -> [N, dim
+        """x [N, dim x], vectors [E, 3] float64, table [K, 6, sum_p C_p] as :func:`radial_spline` has it -> [N, dim
         out].
 
         Raises:

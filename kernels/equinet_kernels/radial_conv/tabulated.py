@@ -1,22 +1,20 @@
 """The convolution from edge vectors and a table of weights, for inference: forward and first derivatives.
 
-It takes and saves features, edge vectors and a table (``spline``); harmonics and weights are made for a block of
-receivers at a time, forwards and again backwards. Memory beyond the inputs and results is that of one block.
+It takes and saves features, edge vectors and a table (``spline``); harmonics and weights are made for a few receivers
+at a time, in the caches, forwards and again backwards (``csrc/cpu/tabulated.h``). Memory beyond the inputs and results
+does not grow with the graph.
 """
 
+import ctypes
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from equinet_kernels import library
-from equinet_kernels.conv import cpu
+from equinet_kernels import library, native
 from equinet_kernels.conv.registration import TOPOLOGY, check, dense, take_apart
 from equinet_kernels.dispatch import record
-from equinet_kernels.harmonics import cpu as harmonics
-from equinet_kernels.radial_conv.blocks import receiver_blocks
 from equinet_kernels.spec import ConvSpec
-from equinet_kernels.spline import cpu as spline_cpu
 from equinet_kernels.spline.registration import check as check_table
 from equinet_kernels.topology import EdgeTopology
 
@@ -39,7 +37,7 @@ def _prepare(
     check_table(vectors[:, 0], table, spacing, 0)
     if table.shape[2] != spec.weight_dim or table.dtype != x.dtype:
         raise ValueError(
-            f"tabulated_uvu_conv: the table must be {x.dtype} [K, 3, {spec.weight_dim}], "
+            f"tabulated_uvu_conv: the table must be {x.dtype} [K, 6, {spec.weight_dim}], "
             f"got {table.dtype} {list(table.shape)}"
         )
     return topology, spec
@@ -50,10 +48,7 @@ def _forward(x: Tensor, vectors: Tensor, table: Tensor, spacing: float, *rest: A
     record("tabulated_uvu_conv", "cpu")
     x, vectors, table = dense(x, vectors, table)
     out = x.new_empty(x.shape[0], spec.out.dim)
-    for receivers, edges in receiver_blocks(topology.row_ptr):
-        lengths = torch.linalg.vector_norm(vectors[edges], dim=1)
-        y = harmonics.forward(vectors[edges] / lengths.unsqueeze(1), spec.l_max).to(x.dtype)
-        cpu.forward_of(receivers, x, y, spline_cpu.spline(lengths, table, spacing, 0), topology, spec, out)
+    native.call("tabulated_uvu_conv", *_graph(x, topology, spec), x, vectors, *_table(table, spacing), out)
     return out
 
 
@@ -62,17 +57,18 @@ def _backward(g: Tensor, x: Tensor, vectors: Tensor, table: Tensor, spacing: flo
     record("tabulated_uvu_conv_backward", "cpu")
     g, x, vectors, table = dense(g, x, vectors, table)
     dx, dvectors = torch.zeros_like(x), torch.empty_like(vectors)
-    for receivers, edges in receiver_blocks(topology.row_ptr):
-        lengths = torch.linalg.vector_norm(vectors[edges], dim=1)  # [e]
-        directions = vectors[edges] / lengths.unsqueeze(1)
-        y, w = harmonics.forward(directions, spec.l_max).to(x.dtype), spline_cpu.spline(lengths, table, spacing, 0)
-        dy, dw = cpu.backward_of(receivers, g, x, y, w, topology, spec, dx)
-        slope = spline_cpu.spline(lengths, table, spacing, 1)
-        dlengths = (dw * slope).sum(dim=1, dtype=torch.float64)  # [e]
-        along = harmonics.backward(dy.double(), directions, spec.l_max)  # [e, 3]
-        across = along - directions * (along * directions).sum(dim=1, keepdim=True)
-        dvectors[edges] = across / lengths.unsqueeze(1) + directions * dlengths.unsqueeze(1)
+    arguments = g, x, vectors, *_table(table, spacing), dx, dvectors
+    native.call("tabulated_uvu_conv_backward", *_graph(x, topology, spec), *arguments)
     return dx, dvectors
+
+
+def _graph(x: Tensor, topology: EdgeTopology, spec: ConvSpec) -> tuple[object, ...]:
+    sizes = native.Rows(x.shape[0]), native.Rows(topology.senders.shape[0])
+    return str(spec), x.dtype, *sizes, topology.senders, topology.receivers, topology.row_ptr
+
+
+def _table(table: Tensor, spacing: float) -> tuple[object, ...]:
+    return native.Rows(table.shape[0]), ctypes.c_double(spacing), table
 
 
 def _forward_shapes(x: Tensor, vectors: Tensor, table: Tensor, spacing: float, *rest: Any) -> Tensor:
@@ -88,18 +84,31 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(x, vectors, table, *topology)
 
 
+def _save_with_g(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    g, x, vectors, table, ctx.spacing, *topology, ctx.spec = inputs
+    ctx.save_for_backward(g, x, vectors, table, *topology)
+
+
 def _differentiate_forward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
     x, vectors, table, *topology = ctx.saved_tensors
     dx, dvectors = torch.ops.equinet.tabulated_uvu_conv_backward(g, x, vectors, table, ctx.spacing, *topology, ctx.spec)
     return (dx, dvectors, *[None] * (TOPOLOGY + 3))
 
 
-def _refuse_second_derivative(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-    raise NotImplementedError(
-        "tabulated_uvu_conv is for inference and has first derivatives; for second ones (Hessians) use radial_spline "
-        'and uvu_conv, or run the reference: with equinet_kernels.use("reference")'
-    )
+def _differentiate_backward(ctx: Any, dx_dot: Tensor, dvectors_dot: Tensor) -> tuple[Any, ...]:
+    """Second derivatives, for a Hessian: of the operators that this one is made of, for all edges at once."""
+    g, x, vectors, table, *topology = ctx.saved_tensors
+    with torch.enable_grad():
+        g, x, vectors = (tensor.detach().requires_grad_() for tensor in (g, x, vectors))
+        lengths = torch.linalg.vector_norm(vectors, dim=1)
+        l_max = ConvSpec.parse(ctx.spec).l_max
+        y = torch.ops.equinet.spherical_harmonics(vectors / lengths.unsqueeze(1), l_max).to(x.dtype)
+        w = torch.ops.equinet.radial_spline(lengths, table, ctx.spacing, 0)
+        out = torch.ops.equinet.uvu_conv(x, y, w, *topology, ctx.spec)
+        first = torch.autograd.grad(out, (x, vectors), g, create_graph=True)
+        second = torch.autograd.grad(first, (g, x, vectors), (dx_dot, dvectors_dot), allow_unused=True)
+    return (*second, *[None] * (TOPOLOGY + 3))
 
 
 library.register("tabulated_uvu_conv", _forward_shapes, _differentiate_forward, _save, cpu=_forward)
-library.register("tabulated_uvu_conv_backward", _backward_shapes, _refuse_second_derivative, cpu=_backward)
+library.register("tabulated_uvu_conv_backward", _backward_shapes, _differentiate_backward, _save_with_g, cpu=_backward)

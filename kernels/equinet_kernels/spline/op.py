@@ -9,14 +9,15 @@ from equinet_kernels.spline.reference import spline_reference
 
 
 def radial_spline(lengths: Tensor, table: Tensor, spacing: float, derivative: int = 0) -> Tensor:
-    """Tabulated functions of the distance, twice continuously differentiable; see :func:`spline_reference`.
+    """Tabulated functions of the distance: polynomials of degree 5 on equal intervals; see :func:`spline_reference`.
 
-    Differentiable by the lengths, as often as there are derivatives (three); the table is made, not trained.
+    Differentiable by the lengths, as often as there are derivatives (three); the table is made, not trained, by
+    :func:`hermite_table`.
 
     Args:
-        lengths: [E] float64; everything is 0 beyond the last knot.
-        table: [K, 3, C], value, first and second derivative at the knots ``k * spacing``.
-        spacing: between knots.
+        lengths: [E] float64; everything is 0 beyond the last interval.
+        table: [K, 6, C], coefficients on the intervals from ``k * spacing`` on.
+        spacing: length of an interval.
         derivative: 0..3.
 
     Returns:

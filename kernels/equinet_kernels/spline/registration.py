@@ -21,8 +21,10 @@ def check(lengths: Tensor, table: Tensor, spacing: float, derivative: int) -> No
     """
     if lengths.dim() != 1 or lengths.dtype != torch.float64:
         raise ValueError(f"radial_spline: lengths must be float64 [E], got {lengths.dtype} {list(lengths.shape)}")
-    if table.dim() != 3 or table.shape[1] != 3 or table.shape[0] < 2:
-        raise ValueError(f"radial_spline: the table must be [K, 3, C] with two knots or more, got {list(table.shape)}")
+    if table.dim() != 3 or table.shape[1] != 6 or table.shape[0] < 1:
+        raise ValueError(
+            f"radial_spline: the table must be [K, 6, C] with an interval or more, got {list(table.shape)}"
+        )
     if table.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"radial_spline: the table is {table.dtype}; it must be float32 or float64")
     if table.device != lengths.device:
