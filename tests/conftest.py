@@ -1,6 +1,10 @@
 """What every test needs: one thread, fixed seeds, and the reference data where they are at hand."""
 
+import os
 import random
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -24,3 +28,18 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("reference data not found: no folder shared/data beside the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def sevenn_wheel() -> Path:
+    """SevenNet's wheel, which holds its potentials; downloaded once and kept in the user's cache."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "equinet" / "wheels"
+    wheel = folder / "sevenn-0.13.0-py3-none-any.whl"
+    if not wheel.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as partial:
+            command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", partial, "sevenn==0.13.0"]
+            if subprocess.run(command, capture_output=True, timeout=120, check=False).returncode:
+                pytest.skip("the wheel of sevenn 0.13.0 cannot be downloaded here")
+            (Path(partial) / wheel.name).replace(wheel)  # whole or not at all: other processes may do the same
+    return wheel

@@ -13,6 +13,7 @@ from equinet import __version__
 from equinet.errors import InputError
 from equinet.files import replacing
 from equinet.models import ARCHITECTURES
+from equinet.models.compiled import CompiledNequIPArchitecture
 from equinet.models.placement import available_device, resolve_dtype
 from equinet.models.potential import Potential
 
@@ -103,7 +104,10 @@ def _hyper_parameters(kind: type, values: Any, path: Path) -> Any:
 
 
 def load_model(
-    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | str | None = None
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | str | None = None,
+    fast: bool = False,
 ) -> Potential:
     """Load a potential, in eval mode.
 
@@ -114,10 +118,12 @@ def load_model(
         path: a model file.
         device: where to put it.
         dtype: of weights and features, "float32" or "float64"; None: as stored.
+        fast: whether to turn it into its compiled form, as ``equinet compile`` does, which takes some ten seconds; a
+            compiled file is so already.
 
     Raises:
         InputError: a file that cannot be read; an unknown architecture; tensors that do not fit the header; a device
-        that is not there.
+        that is not there; with ``fast``, a potential that cannot be compiled.
     """
     path = Path(path)
     header, tensors = _open(path)
@@ -154,6 +160,10 @@ def load_model(
     except (TypeError, ValueError, RuntimeError) as error:
         words = " ".join(str(error).split())
         raise InputError(f"{path} does not fit its own header ({words}); the file is damaged") from None
+    if fast and not isinstance(architecture, CompiledNequIPArchitecture):
+        from equinet.models.compilation import compile_potential
+
+        potential = compile_potential(potential).potential
     return potential.to(available_device(device)).eval()
 
 

@@ -23,6 +23,8 @@ def quickstart_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for run in (tmp_path / "runs" / "quickstart", tmp_path / "runs" / "mine"):
         run.mkdir(parents=True)
         save_model(potential, run / "model.safetensors")
+    for name in ("7net-0", "7net-0-fast"):  # stand-ins
+        save_model(potential, tmp_path / f"{name}.safetensors")
 
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     frames = read(samples.path("glycol", "train"), ":15")

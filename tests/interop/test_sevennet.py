@@ -1,8 +1,6 @@
 """SevenNet's checkpoints become potentials that give SevenNet's numbers, or one clear line."""
 
 import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -21,18 +19,6 @@ from equinet.simulate.prediction import predict
 from tests.interop.sevennet_oracle import CUTOFF, SPECIES, SevenNetOracle
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "reference" / "sevennet"
-WHEELS = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "equinet" / "wheels"
-
-
-@pytest.fixture(scope="session")
-def wheel_folder() -> Path:
-    """A folder with SevenNet's wheel, which holds its potentials; downloaded once."""
-    WHEELS.mkdir(parents=True, exist_ok=True)
-    if not list(WHEELS.glob("sevenn-0.13.0-*.whl")):
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(WHEELS), "sevenn==0.13.0"]
-        if subprocess.run(command, capture_output=True, timeout=120, check=False).returncode:
-            pytest.skip("the wheel of sevenn 0.13.0 cannot be downloaded here")
-    return WHEELS
 
 
 @pytest.fixture
@@ -97,9 +83,9 @@ def test_signs_of_coupling_constants_follow_the_checkpoint(frames, tmp_path):
     assert abs(predict(before, frames[:1], 1)[0].energy - predict(after, frames[:1], 1)[0].energy) > 1e-6
 
 
-def test_numbers_of_a_molecule(wheel_folder, monkeypatch):
+def test_numbers_of_a_molecule(sevenn_wheel, monkeypatch):
     """Water, computed by sevenn 0.13.0."""
-    monkeypatch.chdir(wheel_folder)
+    monkeypatch.chdir(sevenn_wheel.parent)
     water = ase.Atoms(
         "OHH",
         [
@@ -121,8 +107,8 @@ def test_numbers_of_a_molecule(wheel_folder, monkeypatch):
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/reference/sevennet: numbers of sevenn 0.13.0")
 @pytest.mark.parametrize("name", list(SHIPPED))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_numbers_of_sevenn(wheel_folder, monkeypatch, name, dtype):
-    monkeypatch.chdir(wheel_folder)
+def test_numbers_of_sevenn(sevenn_wheel, monkeypatch, name, dtype):
+    monkeypatch.chdir(sevenn_wheel.parent)
     potential = import_sevennet(name, "PBE" if "mf" in name else None).with_dtype(dtype)
     references = ase.io.read(SHARED / f"{name}.extxyz", ":")
     assert len(references) == 12

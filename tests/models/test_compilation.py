@@ -122,6 +122,9 @@ def test_it_is_an_ordinary_model_file(tmp_path, capsys):
     assert fast.dtype == torch.float32
     assert not any(parameter.requires_grad for parameter in fast.parameters())
     original = load_model(tmp_path / "model.safetensors")
+    again = load_model(tmp_path / "model.safetensors", fast=True)
+    assert all(torch.equal(value, fast.state_dict()[name]) for name, value in again.state_dict().items())
+    assert load_model(tmp_path / "fast.safetensors", fast=True).architecture == fast.architecture
     for graph in drawn_structures([1, 8, 14], 4.0, seed=2):
         assert torch.allclose(fast(graph).forces, original(graph).forces, rtol=0, atol=1e-4)
     assert main(["info", str(tmp_path / "fast.safetensors")]) == 0
