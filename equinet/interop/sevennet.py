@@ -33,6 +33,7 @@ CITATION = "Park et al., J. Chem. Theory Comput. 20, 4857 (2024), doi:10.1021/ac
 CITATION_MODALS = "Kim et al., J. Am. Chem. Soc. 147, 1042 (2025), doi:10.1021/jacs.4c14455"
 
 _LINEAR_PARTS = ("linear.bias", "linear.output_mask")
+_W3J = "convolution._compiled_main_left_right._w3j_"
 _CONVOLUTION_PARTS = ("convolution.weight", "convolution.output_mask", "denominator")
 
 
@@ -116,7 +117,7 @@ class _Importer:
                 assert isinstance(layer, Interaction)
                 self._fill_layer(number, layer, ConvSpec.parse(layer.conv.spec_string))
             potential.reference_energies.copy_(reference + scale * self._fill_readout(model))
-        left = [name for name in self.tensors if "_compiled_main_left_right._w3j_" not in name]
+        left = [name for name in self.tensors if _W3J not in name]
         if left:
             raise InputError(f"it has tensors of another architecture: {', '.join(left[:3])}")
         return potential.eval()
@@ -320,23 +321,22 @@ class _Importer:
         ordered = []
         for path in spec.paths:
             l1 = spec.x[path.i].l
-            w3j = self.tensors.pop(f"{name}.convolution._compiled_main_left_right._w3j_{l1}_{path.l2}_{path.l3}", None)
+            w3j = self.tensors.get(f"{name}.{_W3J}{l1}_{path.l2}_{path.l3}")
             sign = 1.0
             if w3j is not None:
                 sign = float((w3j.to(torch.float64) * clebsch_gordan(l1, path.l2, path.l3)).sum())
                 if abs(abs(sign) - 1.0) > 1e-4:
                     raise InputError(f"its coupling constants {l1} x {path.l2} -> {path.l3} are not those of e3nn")
-                self.tensors[f"{name}.convolution._compiled_main_left_right._w3j_{l1}_{path.l2}_{path.l3}"] = w3j
             ordered.append(columns[path] * round(sign))
         return torch.cat(ordered, dim=1)
 
     def _fill_readout(self, model: NequIP) -> float:
         """Two linear maps as one; returns the constant that the modal adds, in units of the scale."""
         width = model.embedding.shape[1]
-        scalars = lambda channels: Layout.parse(f"{channels}x0e")  # noqa: E731
+        features, hidden, energy = (Layout.parse(f"{size}x0e") for size in (width, width // 2, 1))
         modal = bool(self.config.get("use_modal_output_block"))
-        first, bias = self._take_linear("reduce_input_to_hidden", scalars(width), scalars(width // 2), modal)
-        second, _ = self._take_linear("reduce_hidden_to_energy", scalars(width // 2), scalars(1), False)
+        first, bias = self._take_linear("reduce_input_to_hidden", features, hidden, modal)
+        second, _ = self._take_linear("reduce_hidden_to_energy", hidden, energy, False)
         second_weight = second[0] * (width // 2) ** -0.5
         model.last.weights[0].copy_(first[0] @ second_weight * self.activation_ratio)
         return 0.0 if bias is None else float(bias @ second_weight)
