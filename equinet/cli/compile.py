@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from equinet.cli.options import add_model, natural_number, verb_parser
+from equinet.cli.options import add_model, add_seed, verb_parser
 
 HELP = "make the fast form of a model, and measure how far it is from the original"
 DESCRIPTION = """Make the fast form of a model: the same file format and the same numbers, for everything but training.
@@ -26,9 +26,7 @@ def main(argv: list[str]) -> int:
     parser = verb_parser("compile", DESCRIPTION, "equinet compile model.safetensors -o fast.safetensors")
     add_model(parser)
     parser.add_argument("-o", "--output", metavar="FAST", type=Path, required=True, help="a .safetensors file")
-    parser.add_argument(
-        "--seed", type=natural_number, default=0, metavar="N", help="of the random structures (default: 0)"
-    )
+    add_seed(parser)
     arguments = parser.parse_args(argv)
 
     from equinet.files import check_output

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from equinet.errors import InputError
 from equinet.models.architecture import AtomicOutput
-from equinet.models.nequip import NequIP, NequIPArchitecture
-from equinet.nn import EquivariantLinear, Gate, Interaction, NormalizedActivation, SpeciesLinear
-from equinet_kernels import Block, ConvSpec, EdgeTopology, Layout, TabulatedConv, tabulate
+from equinet.models.nequip import NequIP, NequIPArchitecture, scalar_readout
+from equinet.nn import EquivariantLinear, Gate, Interaction, SpeciesLinear
+from equinet_kernels import ConvSpec, EdgeTopology, Layout, TabulatedConv, tabulate
 
 
 @dataclass(frozen=True)
@@ -141,14 +141,7 @@ class CompiledNequIP(nn.Module):
             CompiledInteraction(spec, layout, num_species, number == 0, architecture, dtype)
             for number, (spec, layout) in enumerate(rounds)
         )
-        readout: list[nn.Module] = []
-        width = source.channels_per_l[0]
-        for hidden in source.readout_hidden:
-            readout += [EquivariantLinear(Layout([Block(width, 0, 1)]), Layout([Block(hidden, 0, 1)]), dtype)]
-            readout += [NormalizedActivation("silu")]
-            width = hidden
-        self.readout = nn.Sequential(*readout)
-        self.last = EquivariantLinear(Layout([Block(width, 0, 1)]), Layout([Block(1, 0, 1)]), dtype)
+        self.readout, self.last = scalar_readout([source.channels_per_l[0], *source.readout_hidden], dtype)
         self.requires_grad_(False)
 
     def forward(self, vectors: Tensor, species: Tensor, topology: EdgeTopology) -> AtomicOutput:

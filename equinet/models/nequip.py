@@ -148,6 +148,15 @@ class NequIPArchitecture:
         return [(l, p) for l in range(self.l_max + 1) for p in parities(l)]
 
 
+def scalar_readout(widths: list[int], dtype: torch.dtype) -> tuple[nn.Sequential, EquivariantLinear]:
+    """From even scalars to one number: hidden layers of these widths, and the last linear map."""
+    layouts = [Layout([Block(width, 0, 1)]) for width in (*widths, 1)]
+    hidden: list[nn.Module] = []
+    for layout_in, layout_out in pairwise(layouts[:-1]):
+        hidden += [EquivariantLinear(layout_in, layout_out, dtype), NormalizedActivation("silu")]
+    return nn.Sequential(*hidden), EquivariantLinear(layouts[-2], layouts[-1], dtype)
+
+
 class NequIP(nn.Module):
     """Atom energies from edge vectors and species, in units of the potential's scale.
 
@@ -175,14 +184,7 @@ class NequIP(nn.Module):
             Interaction(spec, layout, num_species, radial_sizes, mean, a.connection, a.biases, dtype)
             for (spec, layout), mean in zip(a.rounds(), mean_neighbors, strict=True)
         )
-        readout: list[nn.Module] = []
-        width = channels[0]
-        for hidden in a.readout_hidden:
-            readout += [EquivariantLinear(Layout([Block(width, 0, 1)]), Layout([Block(hidden, 0, 1)]), dtype)]
-            readout += [NormalizedActivation("silu")]
-            width = hidden
-        self.readout = nn.Sequential(*readout)
-        self.last = EquivariantLinear(Layout([Block(width, 0, 1)]), Layout([Block(1, 0, 1)]), dtype)
+        self.readout, self.last = scalar_readout([channels[0], *a.readout_hidden], dtype)
 
     def forward(self, vectors: Tensor, species: Tensor, topology: EdgeTopology) -> AtomicOutput:
         """Energies of atoms from their environments.

@@ -1,8 +1,8 @@
-"""The convolution from edge vectors and a table of weights, for inference: forward and first derivatives.
+"""The convolution from edge vectors and a table of weights, for inference.
 
 It takes and saves features, edge vectors and a table (``spline``); harmonics and weights are made for a few receivers
 at a time, in the caches, forwards and again backwards (``csrc/cpu/tabulated.h``). Memory beyond the inputs and results
-does not grow with the graph.
+does not grow with the graph; second derivatives are those of the operators it is made of, for all edges at once.
 """
 
 import ctypes
