@@ -12,8 +12,7 @@ from ase.calculators.calculator import Calculator as ASECalculator
 from ase.calculators.calculator import all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from equinet.data import graph_from_atoms
-from equinet.graph import AtomicGraph, move
+from equinet.graph import AtomicGraph, VerletList
 from equinet.models import Potential, available_device, load_model, resolve_dtype
 
 
@@ -30,10 +29,12 @@ class Calculator(ASECalculator):
             training mode is copied, not changed.
         device: "cpu", "cuda" or "cuda:N".
         dtype: "float32" or "float64", of weights and features; None: as the model is.
+        skin: of the neighbour list (:class:`equinet.graph.VerletList`), Angstrom: neighbours are searched anew when an
+            atom has moved by half of it, or the cell has changed as much. The results are the same with any.
 
     Raises:
-        InputError: a file that is no model; a device that is not there; in a calculation: an element that the
-            model does not know, positions that are not finite, two atoms at one place.
+        InputError: a file that is no model; a device that is not there; a negative skin; in a calculation: an element
+            that the model does not know, positions that are not finite, two atoms at one place.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 as ASE has it
@@ -44,13 +45,15 @@ class Calculator(ASECalculator):
         model: str | Path | Potential,
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype | None = None,
+        skin: float = 0.5,
     ) -> None:
         super().__init__()
         self.device = available_device(device)
         if isinstance(model, Potential):
             self.potential = _prepared(model, self.device, dtype)
-        else:
-            self.potential = load_model(model, self.device, dtype)
+        else:  # ours alone: nothing is kept for the gradients of its weights
+            self.potential = load_model(model, self.device, dtype).requires_grad_(False)
+        self.neighbors = VerletList(self.potential.cutoff, skin, self.device)
 
     def calculate(
         self,
@@ -65,12 +68,13 @@ class Calculator(ASECalculator):
         """
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None  # set by ASE just above
-        graph = graph_from_atoms(self.atoms, self.potential.cutoff)
-        self.potential.check_elements(graph.numbers)
+        atoms = self.atoms
+        self.potential.check_elements(torch.from_numpy(atoms.numbers))
+        graph = self.neighbors.graph(atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc)
         self.results = self._predicted(graph)
 
     def _predicted(self, graph: AtomicGraph) -> dict[str, Any]:
-        prediction = self.potential(move(graph, self.device))
+        prediction = self.potential(graph)
         energy = float(prediction.energy[0])
         results = {
             "energy": energy,

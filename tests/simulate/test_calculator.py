@@ -12,6 +12,8 @@ from ase.vibrations import Vibrations
 from equinet.data import graph_from_atoms
 from equinet.errors import InputError
 from equinet.simulate import Calculator
+from equinet.simulate.dynamics import run_md
+from equinet.simulate.relaxation import relax_cell
 from equinet.simulate.structures import BUILDERS, bulk, molecule, slab, wire
 from tests.simulate.conftest import small_potential
 
@@ -170,3 +172,17 @@ def test_results_survive_extxyz_and_traj(potential, tmp_path):
         assert again.get_potential_energy() == pytest.approx(atoms.get_potential_energy(), abs=1e-9)
         np.testing.assert_allclose(again.get_forces(), atoms.get_forces(), atol=1e-7)
         np.testing.assert_allclose(again.get_stress(), atoms.get_stress(), atol=1e-9)
+
+
+def test_a_skin_changes_no_bit_of_dynamics_or_relaxation():
+    potential = small_potential(torch.float32)
+    ends, searches = [], []
+    for skin in (0.0, 0.6):
+        calculator = Calculator(potential, skin=skin)
+        run = run_md(bulk([14]), calculator, ensemble="nvt", timestep=1.0, steps=30, temperature=600.0)
+        relaxed = relax_cell(run.atoms, calculator, fmax=1e-6, max_steps=10).atoms
+        ends.append(np.concatenate([run.total_energies, relaxed.positions.ravel(), relaxed.cell.array.ravel()]))
+        searches.append(calculator.neighbors.searches)
+    np.testing.assert_array_equal(*ends)
+    assert searches[0] == 41
+    assert searches[1] < 15

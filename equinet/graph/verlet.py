@@ -1,0 +1,128 @@
+"""A neighbour list that lasts for many steps of a simulation (Verlet, Phys. Rev. 159, 98 (1967))."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from equinet.errors import InputError
+from equinet.graph.atomic_graph import AtomicGraph, move
+from equinet.graph.neighbors import CLOSEST_APPROACH, build_graph
+from equinet.graph.periodic import complete_cell
+from equinet_kernels import EdgeTopology, edge_topology, edge_vectors
+
+
+class VerletList:
+    """Graphs of one system as it moves: those of :func:`equinet.graph.build_graph`, with fewer searches.
+
+    Pairs are searched up to ``cutoff + skin`` and kept. Later graphs take from them what is nearer than the cutoff now,
+    until a pair that was not kept might have come that near: with the same cell, when an atom has moved by half the
+    skin. Where the cell changed, by a deformation F of the old one, motion is what is left of it after F, and F itself
+    may bring pairs together by its smallest singular value. Atoms that come, go or jump to another image, and other
+    periodic directions, begin a new search.
+
+    Args:
+        cutoff: of the graphs, Angstrom.
+        skin: Angstrom; 0 searches whenever anything has moved.
+        device: of the graphs; the pairs stay there.
+
+    Attributes:
+        searches: how many there were.
+
+    Raises:
+        InputError: a skin that is negative or not finite.
+    """
+
+    def __init__(self, cutoff: float, skin: float, device: torch.device | str = "cpu") -> None:
+        if not 0 <= skin < np.inf:
+            raise InputError(f"the skin must be 0 or a positive length, got {skin}")
+        self.cutoff = cutoff
+        self.skin = skin
+        self.device = device
+        self.searches = 0
+        self._search: _Search | None = None
+
+    def graph(self, positions: ArrayLike, numbers: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> AtomicGraph:
+        """The graph of the system as it is now, on the device.
+
+        Args:
+            positions: [N, 3], Angstrom.
+            numbers: [N], atomic numbers.
+            cell: [3, 3], rows are lattice vectors, Angstrom.
+            pbc: [3], which directions are periodic.
+
+        Raises:
+            InputError: as :func:`equinet.graph.build_graph`.
+        """
+        # copies: a graph is immutable, but dynamics moves the caller's arrays in place
+        positions, cell = np.array(positions, dtype=np.float64, order="C"), np.array(cell, dtype=np.float64)
+        numbers, pbc = np.array(numbers, dtype=np.int64), np.array(pbc, dtype=bool)
+        if self._search is None or not self._search.covers(positions, numbers, cell, pbc, self.cutoff):
+            self._search = _search(positions, numbers, cell, pbc, self.cutoff + self.skin, self.device)
+            self.searches += 1
+        pairs = self._search.pairs._replace(
+            positions=torch.from_numpy(positions).to(self.device),
+            numbers=torch.from_numpy(numbers).to(self.device),
+            cell=torch.from_numpy(cell)[None].to(self.device),
+        )
+        vectors = edge_vectors(pairs.positions, pairs.cell, pairs.batch, pairs.images, self._search.topology)  # [E, 3]
+        squares = (vectors * vectors).sum(dim=1)  # [E]
+        if len(squares) and float(squares.min()) < CLOSEST_APPROACH**2:
+            build_graph(positions, numbers, cell, pbc, self.cutoff)  # it says which atoms
+        near = torch.nonzero(squares < self.cutoff**2).squeeze(1)
+        return pairs._replace(
+            senders=pairs.senders.index_select(0, near),
+            receivers=pairs.receivers.index_select(0, near),
+            images=pairs.images.index_select(0, near),
+        )
+
+
+class _Search(NamedTuple):
+    """The pairs of a system within a reach, and the system as it was."""
+
+    positions: NDArray[np.float64]  # [N, 3]
+    cell: NDArray[np.float64]  # [3, 3]
+    pbc: NDArray[np.bool_]  # [3]
+    reach: float
+    pairs: AtomicGraph
+    topology: EdgeTopology
+
+    def covers(
+        self,
+        positions: NDArray[np.float64],
+        numbers: NDArray[np.int64],
+        cell: NDArray[np.float64],
+        pbc: NDArray[np.bool_],
+        cutoff: float,
+    ) -> bool:
+        """Whether every pair nearer than the cutoff now is among the pairs; False too where nothing makes sense.
+
+        A pair that is not among them was at least the reach apart. Its vector v is now v F + d - d', with the motions d
+        and d' of its atoms beside the deformation, and so no shorter than ``s_min(F) reach - 2 max |d|``.
+        """
+        if positions.shape != self.positions.shape or numbers.shape != positions.shape[:1]:
+            return False
+        if cell.shape != (3, 3) or not np.isfinite(cell).all() or not np.array_equal(pbc, self.pbc):
+            return False
+        before, shortest = self.positions, self.reach
+        if not np.array_equal(cell, self.cell):
+            deformation = np.linalg.solve(complete_cell(self.cell, pbc), complete_cell(cell, pbc))
+            before = before @ deformation
+            shortest *= float(np.linalg.svd(deformation, compute_uv=False)[-1])
+        farthest = np.sqrt(((positions - before) ** 2).sum(axis=1).max())
+        return bool(shortest - 2.0 * farthest >= cutoff)
+
+
+def _search(
+    positions: NDArray[np.float64],
+    numbers: NDArray[np.int64],
+    cell: NDArray[np.float64],
+    pbc: NDArray[np.bool_],
+    reach: float,
+    device: torch.device | str,
+) -> _Search:
+    """Search the pairs."""
+    pairs = move(build_graph(positions, numbers, cell, pbc, reach), device)
+    topology = edge_topology(pairs.senders, pairs.receivers, len(positions))
+    return _Search(positions, cell, pbc, reach, pairs, topology)
