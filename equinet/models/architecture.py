@@ -22,6 +22,10 @@ class Architecture(Protocol):
     def cutoff(self) -> float:
         """Neighbours are atoms nearer than this, Angstrom."""
 
+    @property
+    def mirror_symmetric(self) -> bool:
+        """Whether mirror images have the same energy."""
+
     def build(self, num_species: int, dtype: torch.dtype) -> nn.Module:
         """Make the module: (vectors [E, 3], species [N], topology) -> AtomicOutput."""
 

@@ -51,6 +51,11 @@ class CompiledNequIPArchitecture:
         return float(self.source.cutoff)
 
     @property
+    def mirror_symmetric(self) -> bool:
+        """Whether mirror images have the same energy."""
+        return self.source.mirror_symmetric
+
+    @property
     def spacing(self) -> float:
         """Of the knots, Angstrom."""
         return self.cutoff / self.intervals

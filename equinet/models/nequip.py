@@ -97,6 +97,11 @@ class NequIPArchitecture:
         check(all(0 < mean < 1e6 for mean in means), "mean_neighbors", "positive")
 
     @property
+    def mirror_symmetric(self) -> bool:
+        """Whether mirror images have the same energy."""
+        return self.parity != "none"
+
+    @property
     def channels_per_l(self) -> list[int]:
         """Channels for each l = 0..l_max."""
         return [self.channels] * (self.l_max + 1) if isinstance(self.channels, int) else self.channels

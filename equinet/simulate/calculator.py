@@ -55,6 +55,11 @@ class Calculator(ASECalculator):
             self.potential = load_model(model, self.device, dtype).requires_grad_(False)
         self.neighbors = VerletList(self.potential.cutoff, skin, self.device)
 
+    @property
+    def mirror_symmetric(self) -> bool:
+        """Whether the potential claims that mirror images have the same energy."""
+        return self.potential.architecture.mirror_symmetric
+
     def calculate(
         self,
         atoms: Atoms | None = None,

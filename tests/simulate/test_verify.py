@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import torch
 from ase.build import bulk as crystal
 from ase.calculators.emt import EMT
 
-from equinet.simulate import structures
+from equinet.models import NequIPArchitecture, Potential
+from equinet.simulate import Calculator, structures
 from equinet.simulate.verify import (
     CHECKS,
     DYNAMIC_CHECKS,
@@ -17,6 +19,7 @@ from equinet.simulate.verify import (
     energy_fluctuation,
     forces_are_gradients,
     rattled,
+    reflection,
     run_checks,
     virial_is_gradient,
     worst_of_each,
@@ -132,6 +135,45 @@ def test_loop_integral_of_a_rotating_force():
     fine = closed_loop_work(calculator, atoms, FLOAT64, most_points=512)
     assert coarse.value == pytest.approx(fine.value, rel=1e-3)
     assert fine.value > 100 * FLOAT64.loop_work
+
+
+@pytest.mark.parametrize("kink", [0.0007, 0.0012, 0.0035])
+def test_a_jump_of_the_curvature_beside_the_point_spoils_no_derivative(kink):
+    """As when two atoms pass the onset of an XPLOR envelope: the longest step alone is off."""
+    step, noise = 2e-3, 1e-14 * np.random.default_rng(0).standard_normal(100)
+    draws = iter(noise)
+
+    def energy(x):
+        return np.sin(x) + 100.0 * np.maximum(x - kink, 0.0) ** 2 + next(draws)
+
+    plain = (energy(-2 * step) - 8 * energy(-step) + 8 * energy(step) - energy(2 * step)) / (12 * step)
+    assert abs(plain - 1.0) > 50 * FLOAT64.gradient
+    assert derivative(energy, step) == pytest.approx(1.0, abs=1e-9)
+
+
+def test_a_derivative_with_an_undefined_value_is_undefined():
+    for bad in (0.02, 0.01, 0.00125):
+        assert np.isnan(derivative(lambda x, bad=bad: np.nan if x == bad else x, 0.01))
+
+
+def test_mirror_images_are_measured_but_not_judged_where_symmetry_is_not_claimed():
+    calculator = broken.MoleculeEnergy(broken.chiral_energy)
+    judged = reflection(calculator, molecule()["molecule"], FLOAT64)
+    calculator.mirror_symmetric = False
+    measured = reflection(calculator, molecule()["molecule"], FLOAT64)
+    assert judged.passed is False
+    assert measured.passed is None
+    assert measured.value == judged.value
+    assert "not claimed" in measured.detail
+
+
+@pytest.mark.parametrize(("parity", "verdict"), [("full", True), ("natural", True), ("none", None)])
+def test_a_potential_claims_mirror_symmetry_when_its_features_have_parity(parity, verdict):
+    architecture = NequIPArchitecture(cutoff=4.5, layers=3, l_max=2, channels=4, mean_neighbors=15.0, parity=parity)
+    calculator = Calculator(Potential(architecture, [14], [0.0], scale=50.0, dtype=torch.float64).eval())
+    check = reflection(calculator, molecule()["molecule"], FLOAT64)
+    assert check.passed is verdict
+    assert (check.value < 1e-9) == (verdict is True)
 
 
 def test_stiffest_frequency_of_a_dimer():

@@ -22,7 +22,8 @@ class Check:
         value: the error found, in `unit`; NaN when the calculator raised or the check does not apply.
         threshold: the largest value that passes.
         unit: of value and threshold; "rms force" means relative to the rms force (see `scaled_error`).
-        passed: None when the check does not apply (say, stress of a calculator that offers none).
+        passed: None when the check does not apply (say, stress of a calculator that offers none) or the calculator
+            does not claim the property (mirror symmetry of features of SO(3)).
         detail: the numbers behind the value, or why there is none.
         structure: name of the structure it was made on, where there are several.
     """
@@ -48,8 +49,8 @@ class Precision:
         loop_work: work round a closed loop, eV.
         fluctuation_ratio: distance from 4 of the ratio of energy fluctuations at dt and dt/2.
         drift: slope of the total energy plus its standard error, meV/atom/ps.
-        displacement: step of finite differences in positions, Angstrom.
-        strain: step of finite differences in strain.
+        displacement: longest step of finite differences in positions, Angstrom.
+        strain: longest step of finite differences in strain.
     """
 
     name: str

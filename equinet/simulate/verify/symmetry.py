@@ -1,5 +1,6 @@
 """Energy is a scalar, forces are vectors, the virial is a tensor; atoms have no names; far pieces add up."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,14 @@ def rotation(calculator: Any, atoms: Atoms, precision: Precision, seed: int = 0)
 
 
 def reflection(calculator: Any, atoms: Atoms, precision: Precision, seed: int = 0) -> Check:
-    """A random improper rotation (the cell changes hands too) turns forces and virial, and nothing else."""
-    return _orthogonal("reflection", calculator, atoms, precision, -_random_rotation(seed))
+    """A random improper rotation (the cell changes hands too) turns forces and virial, and nothing else.
+
+    A calculator whose attribute ``mirror_symmetric`` is False does not claim this: it is measured, not judged.
+    """
+    found = _orthogonal("reflection", calculator, atoms, precision, -_random_rotation(seed))
+    if getattr(calculator, "mirror_symmetric", True):
+        return found
+    return replace(found, passed=None, detail=f"not claimed, features of SO(3): {found.detail}")
 
 
 def translation(calculator: Any, atoms: Atoms, precision: Precision, seed: int = 0) -> Check:
