@@ -1,7 +1,5 @@
 """Seconds, peak memory and copy bandwidth, on a CPU or a CUDA device."""
 
-import ctypes
-import gc
 import re
 import statistics
 import time
@@ -10,6 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+
+from equinet.bench.side import peak_memory as peak_memory
 
 T = TypeVar("T")
 Clock = Callable[[Callable[[], T]], tuple[T, float]]
@@ -32,35 +32,6 @@ def timed(device: torch.device, call: Callable[[], T]) -> tuple[T, float]:
     begin = time.perf_counter()
     result = call()
     return result, time.perf_counter() - begin
-
-
-def _resident(field: str) -> int:
-    """VmRSS or VmHWM of this process, in bytes."""
-    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    if found is None:
-        raise RuntimeError(f"/proc/self/status has no {field}: peak memory is measured on Linux only")
-    return int(found[1]) * 1024
-
-
-def peak_memory(device: torch.device, call: Callable[[], T]) -> tuple[T, float]:
-    """Run a call and return its result and by how many MiB memory rose above what was in use before.
-
-    On a CPU that is the high-water mark of the resident set, which Linux resets on request; memory that earlier calls
-    freed is given back first, or its reuse would go unseen.
-    """
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        result = call()
-        torch.cuda.synchronize(device)
-        return result, (torch.cuda.max_memory_allocated(device) - before) / MEBIBYTE
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _resident("VmRSS")
-    result = call()
-    return result, (_resident("VmHWM") - before) / MEBIBYTE
 
 
 def free_memory(device: torch.device) -> float:

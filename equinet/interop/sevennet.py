@@ -63,6 +63,13 @@ def import_sevennet(checkpoint: str, modal: str | None = None) -> Potential:
         raise InputError(f"{read.source}: {error}") from None
 
 
+def shipped_name(potential: Potential) -> str | None:
+    """The name under which SevenNet ships the potential that this one was imported from; None if there is none."""
+    source = str(potential.provenance.get("file", ""))
+    names = [name for name, file in SHIPPED.items() if source.endswith(file)]
+    return names[0] if names else None
+
+
 class _Importer:
     """One checkpoint: settings, then tensors, each taken by its name once."""
 

@@ -11,7 +11,12 @@ from equinet.cli.main import VERBS, main
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 
-SHORTER = {"train": ["--trainer.max_epochs", "1"], "md": ["--steps", "3"], "relax": ["--fmax", "1e6"]}
+SHORTER = {
+    "train": ["--trainer.max_epochs", "1"],
+    "md": ["--steps", "3"],
+    "relax": ["--fmax", "1e6"],
+    "bench": ["--atoms", "8", "--seconds", "0.01"],
+}
 """Added to a command of the README so that it takes a second."""
 
 
