@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from equinet.cli.options import add_model, add_seed, verb_parser
+from equinet.cli.options import add_dtype, add_model, add_seed, verb_parser
 
 HELP = "make the fast form of a model, and measure how far it is from the original"
 DESCRIPTION = """Make the fast form of a model: the same file format and the same numbers, for everything but training.
@@ -13,7 +13,10 @@ the species alone becomes a table. In the first interval, a thirtieth of an Angs
 
 The number of intervals is the smallest with which random structures of the model's elements differ from the original by
 less than 1e-6 eV/atom, 1e-5 eV/A and 1e-3 eV/A^2 (Hessian) in float64; in float32 the error may be twice the original's
-own. What was measured is printed. If no number is enough, nothing is written."""
+own. What was measured is printed. If no number is enough, nothing is written.
+
+Tables are rounded to the model's precision, so that energies have steps of that size at knots: to run in float64,
+compile with --dtype float64."""
 
 
 def main(argv: list[str]) -> int:
@@ -27,6 +30,7 @@ def main(argv: list[str]) -> int:
     add_model(parser)
     parser.add_argument("-o", "--output", metavar="FAST", type=Path, required=True, help="a .safetensors file")
     add_seed(parser)
+    add_dtype(parser)
     arguments = parser.parse_args(argv)
 
     from equinet.files import check_output
@@ -36,7 +40,7 @@ def main(argv: list[str]) -> int:
     from equinet.models import load_model, save_model
     from equinet.models.compilation import compile_potential
 
-    made = compile_potential(load_model(arguments.model), arguments.seed)
+    made = compile_potential(load_model(arguments.model, dtype=arguments.dtype), arguments.seed)
     save_model(made.potential, arguments.output)
     print(f"{arguments.output}: {made.intervals} spline intervals; measured on {made.structures} random structures:")
     double = made.double

@@ -25,6 +25,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 def add_device_and_dtype(parser: argparse.ArgumentParser) -> None:
     """Where the model runs and in which precision."""
     parser.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu, cuda or cuda:N (default: cpu)")
+    add_dtype(parser)
+
+
+def add_dtype(parser: argparse.ArgumentParser) -> None:
+    """In which precision the model is."""
     parser.add_argument(
         "--dtype", choices=("float32", "float64"), help="precision of the model (default: as it was saved)"
     )

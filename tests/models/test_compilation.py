@@ -18,6 +18,9 @@ from equinet.models import (
     save_model,
 )
 from equinet.models.compilation import compile_potential, drawn_structures
+from equinet.simulate import Calculator
+from equinet.simulate.structures import bulk, molecule
+from equinet.simulate.verify import FLOAT64, STATIC_CHECKS, run_checks
 from equinet_kernels import radial_spline
 
 SETTINGS = {
@@ -131,6 +134,17 @@ def test_it_is_an_ordinary_model_file(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "compiled-nequip" in shown
     assert "tabulated uvu conv: cpu" in shown
+    assert main(["compile", *arguments, "--dtype", "float64"]) == 0
+    assert load_model(tmp_path / "fast.safetensors").dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", ["polynomial", "xplor"])
+@pytest.mark.usefixtures("limits")
+def test_compiled_in_float64_it_obeys_physics_as_the_original_does(name):
+    calculator = Calculator(compile_potential(make(name)).potential)
+    checks = run_checks(calculator, {"molecule": molecule([1, 8, 14]), "bulk": bulk([8, 14])}, FLOAT64, STATIC_CHECKS)
+    assert [check.name for check in checks if check.passed is False] == []
+    assert max(check.value for check in checks if check.name == "forces = -dE/dx") < 1e-8
 
 
 def test_what_cannot_be_compiled(monkeypatch, tmp_path, capsys):
