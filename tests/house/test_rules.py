@@ -90,7 +90,12 @@ def test_training_frameworks_stay_in_training_and_cli(module):
 
 def test_ase_stays_where_structures_come_in_and_dynamics_runs():
     importers = importers_of("ase", python_files(*PACKAGES))
-    assert {top_folder(path) for path in importers} <= {"equinet/data", "equinet/simulate", "equinet/bench", "equinet/cli"}
+    assert {top_folder(path) for path in importers} <= {
+        "equinet/data",
+        "equinet/simulate",
+        "equinet/bench",
+        "equinet/cli",
+    }
 
 
 def test_imports_of_a_known_file_are_seen():
