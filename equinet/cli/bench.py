@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equinet.cli.options import add_device_and_dtype, add_model, positive_integer, verb_parser
+from equinet.cli.options import add_device_and_dtype, add_modal, add_model, positive_integer, verb_parser
 from equinet.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--plot", metavar="FILE", type=Path, default=Path("bench.png"), help="(default: bench.png)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the numbers")
+    add_modal(parser)
     add_device_and_dtype(parser)
     arguments = parser.parse_args(argv)
     if not (0 < arguments.timestep < 100 and 0 < arguments.seconds < 1e5):
@@ -71,13 +72,13 @@ def _bench(arguments: argparse.Namespace) -> int:
     from equinet.bench.figure import draw
     from equinet.cli.progress import progress
     from equinet.files import check_output, replacing
-    from equinet.models import available_device, load_model
+    from equinet.models import available_device, load_model, one_modal
 
     check_output(arguments.plot, (".png", ".pdf", ".svg"))
     if arguments.json:
         check_output(arguments.json, (".json",))
     available_device(arguments.device)
-    potential = load_model(arguments.model)
+    potential = one_modal(load_model(arguments.model), arguments.modal)
     sides = _sides(arguments, potential)
     structures = _structures(arguments, potential)
     costs: dict[str, list[Cost]] = {side.package: [] for side in sides}
@@ -121,6 +122,8 @@ def _sides(arguments: argparse.Namespace, potential: "Potential") -> "list[Side]
     from equinet.interop.sevennet import shipped_name
 
     ours = Side("equinet", str(arguments.model), device=arguments.device, dtype=arguments.dtype)
+    if arguments.modal:
+        ours = replace(ours, arguments={"modal": arguments.modal})
     if arguments.against is None:
         if arguments.peer_python or arguments.peer_model or arguments.peer_arguments != "{}":
             raise InputError(f"--peer-... is for another package; add --against {'|'.join(PEERS)}")

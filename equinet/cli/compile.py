@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from equinet.cli.options import add_dtype, add_model, add_seed, verb_parser
+from equinet.cli.options import add_dtype, add_modal, add_model, add_seed, verb_parser
 
 HELP = "make the fast form of a model, and measure how far it is from the original"
 DESCRIPTION = """Make the fast form of a model: the same file format and the same numbers, for everything but training.
@@ -30,6 +30,7 @@ def main(argv: list[str]) -> int:
     add_model(parser)
     parser.add_argument("-o", "--output", metavar="FAST", type=Path, required=True, help="a .safetensors file")
     add_seed(parser)
+    add_modal(parser)
     add_dtype(parser)
     arguments = parser.parse_args(argv)
 
@@ -37,10 +38,11 @@ def main(argv: list[str]) -> int:
 
     check_output(arguments.output, (".safetensors",))
 
-    from equinet.models import load_model, save_model
+    from equinet.models import load_model, one_modal, save_model
     from equinet.models.compilation import compile_potential
 
-    made = compile_potential(load_model(arguments.model, dtype=arguments.dtype), arguments.seed)
+    potential = one_modal(load_model(arguments.model, dtype=arguments.dtype), arguments.modal)
+    made = compile_potential(potential, arguments.seed)
     save_model(made.potential, arguments.output)
     print(f"{arguments.output}: {made.intervals} spline intervals; measured on {made.structures} random structures:")
     double = made.double

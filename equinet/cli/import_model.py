@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("package", metavar="PACKAGE", choices=("sevennet",), help="what wrote it: sevennet")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file, or the name of a potential that is shipped")
     parser.add_argument("-o", "--output", metavar="MODEL", type=Path, required=True, help="a .safetensors file")
-    parser.add_argument("--modal", metavar="NAME", help="level of theory, of a potential that knows several")
+    parser.add_argument("--modal", metavar="NAME", help="of a potential that knows several levels of theory, one alone")
     arguments: argparse.Namespace = parser.parse_args(argv)
 
     from equinet.files import check_output
@@ -40,6 +40,8 @@ def main(argv: list[str]) -> int:
     save_model(potential, arguments.output)
     weights = sum(parameter.numel() for parameter in potential.parameters())
     print(f"{arguments.output}: {len(potential.species)} elements, cutoff {potential.cutoff:g} A, {weights} weights")
+    if potential.modals:
+        print(f"levels of theory: {', '.join(potential.modals)} (--modal NAME, wherever the model is used)")
     print(f"licence: {potential.provenance['licence']}")
     print(f"please cite: {potential.provenance['citation']}")
     return 0

@@ -51,9 +51,7 @@ def collect(path: Path) -> dict[str, Any]:
         "cutoff_angstrom": potential.cutoff,
         "parameters": sum(math.prod(weight.shape) for weight in potential.parameters()),
         "dtype": header["dtype"],
-        "species": {
-            symbol: {name: float(values[i]) for name, values in columns.items()} for i, symbol in enumerate(symbols)
-        },
+        "species": _species(symbols, columns, potential.modals),
         "subtract_isolated": header["subtract_isolated"],
         "zbl": header["zbl"],
         "units": header["units"],
@@ -62,6 +60,14 @@ def collect(path: Path) -> dict[str, Any]:
         "kernels_here": {row.operator: f"{row.implementation} ({row.reason})" for row in explain(potential)},
         "provenance": potential.provenance,
     }
+
+
+def _species(symbols: list[str], columns: dict[str, Any], modals: list[str]) -> dict[str, Any]:
+    """The energies of each element, of each level of theory where there are several."""
+    if modals:
+        rows = {modal: {name: values[m] for name, values in columns.items()} for m, modal in enumerate(modals)}
+        return {modal: _species(symbols, row, []) for modal, row in rows.items()}
+    return {symbol: {name: float(values[i]) for name, values in columns.items()} for i, symbol in enumerate(symbols)}
 
 
 def _essentials(provenance: dict[str, Any]) -> dict[str, Any]:

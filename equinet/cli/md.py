@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from equinet.cli.options import add_device_and_dtype, add_model, add_seed, positive_integer, verb_parser
+from equinet.cli.options import add_device_and_dtype, add_modal, add_model, add_seed, positive_integer, verb_parser
 
 HELP = "run molecular dynamics: constant energy (nve) or temperature (nvt)"
 
@@ -38,6 +38,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--friction", type=float, default=0.01, metavar="X", help="of the bath, 1/fs (default: 0.01)")
     parser.add_argument("--frame", default="-1", metavar="I", help="of the structure file (default: -1, the last)")
     add_seed(parser)
+    add_modal(parser)
     add_device_and_dtype(parser)
     arguments = parser.parse_args(argv)
 
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> int:
     from equinet.simulate.calculator import Calculator
     from equinet.simulate.dynamics import run_md
 
-    calculator = Calculator(arguments.model, arguments.device, arguments.dtype)
+    calculator = Calculator(arguments.model, arguments.device, arguments.dtype, modal=arguments.modal)
     atoms = read_structure(arguments.structure, arguments.frame)
     check_usable(calculator, atoms, arguments.structure)
     with progress("dynamics", arguments.steps) as done:

@@ -28,6 +28,11 @@ def add_device_and_dtype(parser: argparse.ArgumentParser) -> None:
     add_dtype(parser)
 
 
+def add_modal(parser: argparse.ArgumentParser) -> None:
+    """At which level of theory the model predicts."""
+    parser.add_argument("--modal", metavar="NAME", help="level of theory, of a model that knows several")
+
+
 def add_dtype(parser: argparse.ArgumentParser) -> None:
     """In which precision the model is."""
     parser.add_argument(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from equinet.cli.options import add_batch_size, add_device_and_dtype, add_model, verb_parser
+from equinet.cli.options import add_batch_size, add_device_and_dtype, add_modal, add_model, verb_parser
 from equinet.errors import InputError
 
 HELP = "predict energies, forces and stresses for the structures of a file"
@@ -26,6 +26,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("data", metavar="DATA", type=Path, help="structures, in any format ASE reads")
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="an .extxyz file")
     add_batch_size(parser)
+    add_modal(parser)
     add_device_and_dtype(parser)
     arguments = parser.parse_args(argv)
 
@@ -38,10 +39,10 @@ def main(argv: list[str]) -> int:
     from equinet.cli.progress import progress
     from equinet.data import read_atoms
     from equinet.files import replacing
-    from equinet.models import load_model
+    from equinet.models import load_model, one_modal
     from equinet.simulate.prediction import predict, with_result
 
-    potential = load_model(arguments.model, arguments.device, arguments.dtype)
+    potential = one_modal(load_model(arguments.model, arguments.device, arguments.dtype), arguments.modal)
     structures = [atoms for _, atoms in read_atoms(arguments.data)]
     with progress("predicting", len(structures)) as done:
         try:

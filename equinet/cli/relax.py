@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from equinet.cli.options import add_device_and_dtype, add_model, natural_number, verb_parser
+from equinet.cli.options import add_device_and_dtype, add_modal, add_model, natural_number, verb_parser
 
 HELP = "relax positions, and with --cell the cell, to the nearest minimum"
 
@@ -31,6 +31,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--optimizer", choices=("fire", "bfgs"), default="fire", help="(default: fire)")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="an .extxyz file")
     parser.add_argument("--frame", default="-1", metavar="I", help="of the structure file (default: -1, the last)")
+    add_modal(parser)
     add_device_and_dtype(parser)
     arguments = parser.parse_args(argv)
 
@@ -46,7 +47,7 @@ def main(argv: list[str]) -> int:
     from equinet.simulate.calculator import Calculator
     from equinet.simulate.relaxation import relax, relax_cell
 
-    calculator = Calculator(arguments.model, arguments.device, arguments.dtype)
+    calculator = Calculator(arguments.model, arguments.device, arguments.dtype, modal=arguments.modal)
     atoms = read_structure(arguments.structure, arguments.frame)
     check_usable(calculator, atoms, arguments.structure)
     method = relax_cell if arguments.cell else relax

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equinet.cli.options import add_batch_size, add_device_and_dtype, add_model, verb_parser
+from equinet.cli.options import add_batch_size, add_device_and_dtype, add_modal, add_model, verb_parser
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,6 +42,7 @@ def main(argv: list[str]) -> int:
             f"--keys.{label}", dest=label, metavar="KEY", help=f"where the {label} label is (default: found)"
         )
     add_batch_size(parser)
+    add_modal(parser)
     add_device_and_dtype(parser)
     arguments = parser.parse_args(argv)
 
@@ -52,10 +53,10 @@ def main(argv: list[str]) -> int:
 
     from equinet.cli.progress import progress
     from equinet.data import LabelKeys, read_records
-    from equinet.models import load_model
+    from equinet.models import load_model, one_modal
     from equinet.training.evaluation import evaluate
 
-    potential = load_model(arguments.model, arguments.device, arguments.dtype)
+    potential = one_modal(load_model(arguments.model, arguments.device, arguments.dtype), arguments.modal)
     keys = LabelKeys(arguments.energy, arguments.forces, arguments.stress, arguments.virial)
     records = read_records(arguments.data, keys)
     with progress("testing", len(records)) as done:

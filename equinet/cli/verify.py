@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equinet.cli.options import add_device_and_dtype, add_seed, verb_parser
+from equinet.cli.options import add_device_and_dtype, add_modal, add_seed, verb_parser
 from equinet.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--species", metavar="EL", nargs="+", help="elements of the random structures")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every check on every structure")
     add_seed(parser)
+    add_modal(parser)
     add_device_and_dtype(parser)
     arguments = parser.parse_args(argv)
     if (arguments.model is None) == (arguments.calculator is None):
@@ -69,7 +70,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         calculator = load_calculator(arguments.calculator, arguments.arguments)
         dtype, known = arguments.dtype or "float64", []
     else:
-        calculator = Calculator(arguments.model, arguments.device, arguments.dtype)
+        calculator = Calculator(arguments.model, arguments.device, arguments.dtype, modal=arguments.modal)
         dtype = str(calculator.potential.dtype).removeprefix("torch.")
         known = calculator.potential.species
     structures = _structures(arguments, known)

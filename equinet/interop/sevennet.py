@@ -1,9 +1,9 @@
 """SevenNet's checkpoints (Park et al., J. Chem. Theory Comput. 20, 4857 (2024)) as NequIP potentials.
 
 SevenNet is NequIP with XPLOR or polynomial envelopes, features of SO(3), and one self-connection for all species. What
-it does otherwise is folded into the weights, exactly: e3nn's factors of activations and of linear maps, the embedding
-of the modal that is chosen (biases and reference energies then), the two linear maps of its readout (one then), the
-order of paths, and signs of coupling constants that e3nn has changed since.
+it does otherwise is folded into the weights, exactly: e3nn's factors of activations and of linear maps, what modals add
+to linear maps (biases and reference energies then), the two linear maps of its readout (one then), the order of paths,
+and signs of coupling constants that e3nn has changed since.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from equinet.errors import InputError
 from equinet.interop.checkpoint_source import Checkpoint, find_in_wheel, read_checkpoint
-from equinet.models import NequIP, NequIPArchitecture, Potential
+from equinet.models import NequIP, NequIPArchitecture, Potential, one_modal
 from equinet.nn import EquivariantLinear, Interaction
 from equinet.nn.activation import second_moment
 from equinet_kernels import ConvSpec, Layout, clebsch_gordan
@@ -42,13 +42,13 @@ def import_sevennet(checkpoint: str, modal: str | None = None) -> Potential:
 
     Args:
         checkpoint: a file, or one of :data:`SHIPPED`.
-        modal: which of the levels of theory a multi-fidelity potential knows.
+        modal: which of the levels of theory that a multi-fidelity potential knows; None: all of them.
 
     Returns:
         The potential in float32, in eval mode, with licence and citation in its provenance.
 
     Raises:
-        InputError: no such file, damaged, another architecture; no such modal, or one to be named.
+        InputError: no such file, damaged, another architecture; no such modal.
     """
     if Path(checkpoint).is_file():
         read = read_checkpoint(Path(checkpoint).read_bytes(), checkpoint)
@@ -58,7 +58,8 @@ def import_sevennet(checkpoint: str, modal: str | None = None) -> Potential:
     else:
         raise InputError(f"{checkpoint}: no such file, and not one of {', '.join(SHIPPED)}")
     try:
-        return _Importer(read, modal).potential()
+        potential = _Importer(read).potential()
+        return potential if modal is None else one_modal(potential, modal)
     except InputError as error:
         raise InputError(f"{read.source}: {error}") from None
 
@@ -73,7 +74,7 @@ def shipped_name(potential: Potential) -> str | None:
 class _Importer:
     """One checkpoint: settings, then tensors, each taken by its name once."""
 
-    def __init__(self, checkpoint: Checkpoint, modal: str | None) -> None:
+    def __init__(self, checkpoint: Checkpoint) -> None:
         content = checkpoint.content
         config, tensors = content.get("config"), content.get("model_state_dict")
         if not isinstance(config, dict) or not isinstance(tensors, dict) or "_type_map" not in config:
@@ -81,25 +82,15 @@ class _Importer:
         self.checkpoint = checkpoint
         self.config = config
         self.tensors: dict[str, Tensor] = dict(tensors)
-        self.modals: dict[str, int] = config.get("_modal_map") or {} if config.get("use_modality") else {}
-        self.modal = self._chosen_modal(modal)
+        modals: dict[str, int] = config.get("_modal_map") or {} if config.get("use_modality") else {}
+        self.modals = sorted(modals, key=modals.__getitem__)
+        if [modals[name] for name in self.modals] != list(range(len(modals))):
+            raise InputError(f"its modals are numbered {modals}, not 0, 1, ...; it is damaged")
         # order of the network's species: ours is by atomic number
         self.type_of_number = {int(z): int(index) for z, index in config["_type_map"].items()}
         self.species = sorted(self.type_of_number)
         self.types = [self.type_of_number[z] for z in self.species]
         self.activation_ratio = _e3nn_silu_factor() * second_moment("silu") ** 0.5
-
-    def _chosen_modal(self, modal: str | None) -> int:
-        if not self.modals:
-            if modal is not None:
-                raise InputError(f"it has no modals, so there is no {modal!r}; leave out --modal")
-            return -1
-        names = ", ".join(self.modals)
-        if modal is None:
-            raise InputError(f"it has the modals {names}; say which with --modal NAME")
-        if modal not in self.modals:
-            raise InputError(f"it has no modal {modal!r}; there are {names}")
-        return int(self.modals[modal])
 
     def potential(self) -> Potential:
         """Read everything."""
@@ -109,7 +100,7 @@ class _Importer:
             potential = Potential(
                 architecture,
                 species=self.species,
-                isolated_energies=[0.0] * len(self.species),
+                isolated_energies=reference.tolist(),
                 scale=scale.tolist(),
                 subtract_isolated=False,
                 provenance=self._provenance(),
@@ -179,7 +170,7 @@ class _Importer:
             radial_hidden=[int(width) for width in config["weight_nn_hidden_neurons"]],
             self_connection=kinds != {"none"},
             species_self_connection=kinds == {"nequip"},
-            biases=bool(self.modals),
+            modals=self.modals,
             mean_neighbors=means[0] if len(set(means)) == 1 else means,
         )
 
@@ -200,7 +191,6 @@ class _Importer:
         return channels
 
     def _provenance(self) -> dict[str, Any]:
-        names = {index: name for name, index in self.modals.items()}
         return {
             "imported_from": "SevenNet",
             "file": self.checkpoint.source,
@@ -208,7 +198,6 @@ class _Importer:
             "sevennet_version": str(self.config.get("version")),
             "licence": "MIT, (c) Yutack Park and the SevenNet developers",
             "citation": CITATION + (f"; {CITATION_MODALS}" if self.modals else ""),
-            **({"modal": names[self.modal]} if self.modals else {}),
         }
 
     def _take(self, name: str, shape: tuple[int, ...]) -> Tensor:
@@ -226,22 +215,22 @@ class _Importer:
             self.tensors.pop(f"{layer}.{part}", None)
 
     def _take_scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """Scale and shift of each species, [S] eV, of the modal."""
+        """Scale and shift of each species, [S] eV, or [modals, S]."""
         values = []
         for key in ("scale", "shift"):
             modal_wise = bool(self.modals) and bool(self.config.get(f"use_modal_wise_{key}"))
             species_wise = self.config.get("use_species_wise_shift_scale", True)
             tail = (len(self.species),) if species_wise or self.modals else (1,)
             tensor = self._take(f"rescale_atomic_energy.{key}", (len(self.modals), *tail) if modal_wise else tail)
-            row = tensor[self.modal] if modal_wise else tensor
-            values.append(row.expand(len(self.species))[self.types])
+            shape = (*([len(self.modals)] if self.modals else []), len(self.species))
+            values.append(tensor.expand(shape)[..., self.types])
         return values[0], values[1]
 
     def _take_linear(
         self, name: str, layout_in: Layout, layout_out: Layout, modal: bool
     ) -> tuple[list[Tensor], Tensor | None]:
         """Weights of a linear map of e3nn, as ours divides them: one [C in, C out] for each block of the output that
-        the input has; and the bias that the modal makes of its own."""
+        the input has; and the biases that modals make of their own, [modals, C]."""
         modals = len(self.modals) if modal else 0
         pairs = [(i, o) for i in layout_in for o in layout_out if i[1:] == o[1:]]
         scalars = next((block.channels for block in layout_out if block[1:] == (0, 1)), 0)
@@ -256,27 +245,27 @@ class _Importer:
         if not modals:
             return weights, None
         fan_in = next(block.channels for block in layout_in if block[1:] == (0, 1)) + modals
-        return weights, flat.view(modals, scalars)[self.modal] * fan_in**-0.5
+        return weights, flat.view(modals, scalars) * fan_in**-0.5
 
     def _fill_linear(
         self, name: str, linear: EquivariantLinear, layout_in: Layout, layout_out: Layout, modal: bool, scale: float
     ) -> None:
-        weights, bias = self._take_linear(name, layout_in, layout_out, modal)
+        weights, biases = self._take_linear(name, layout_in, layout_out, modal)
         for parameter, weight in zip((w for w in linear.weights if w.numel()), weights, strict=True):
             parameter.copy_(weight * scale)
-        if bias is not None:
-            assert linear.bias is not None
-            linear.bias.copy_(bias)
+        if biases is not None:
+            assert linear.modal_bias is not None
+            linear.modal_bias.copy_(biases)
 
     def _fill_embedding(self, model: NequIP) -> None:
         modals = len(self.modals) if self.config.get("use_modal_node_embedding") else 0
         rows, channels = len(self.species) + modals, model.embedding.shape[1]
         table = self._take("onehot_to_feature_x.linear.weight", (rows * channels,)).view(rows, channels)
         self._drop("onehot_to_feature_x", _LINEAR_PARTS)
-        embedding = table[self.types]
+        model.embedding.copy_(table[self.types] * rows**-0.5)
         if modals:
-            embedding = embedding + table[len(self.species) + self.modal]
-        model.embedding.copy_(embedding * rows**-0.5)
+            assert model.modal_embedding is not None
+            model.modal_embedding.copy_(table[len(self.species) :] * rows**-0.5)
 
     def _fill_layer(self, number: int, layer: Interaction, spec: ConvSpec) -> None:
         """One round; from the second on its input is the output of a gate, and e3nn's silu is a factor larger."""
@@ -337,16 +326,16 @@ class _Importer:
             ordered.append(columns[path] * round(sign))
         return torch.cat(ordered, dim=1)
 
-    def _fill_readout(self, model: NequIP) -> float:
-        """Two linear maps as one; returns the constant that the modal adds, in units of the scale."""
+    def _fill_readout(self, model: NequIP) -> Tensor:
+        """Two linear maps as one; returns what modals add to every energy, [modals, 1] in units of the scale, or [1]."""
         width = model.embedding.shape[1]
         features, hidden, energy = (Layout.parse(f"{size}x0e") for size in (width, width // 2, 1))
         modal = bool(self.config.get("use_modal_output_block"))
-        first, bias = self._take_linear("reduce_input_to_hidden", features, hidden, modal)
+        first, biases = self._take_linear("reduce_input_to_hidden", features, hidden, modal)
         second, _ = self._take_linear("reduce_hidden_to_energy", hidden, energy, False)
         second_weight = second[0] * (width // 2) ** -0.5
         model.last.weights[0].copy_(first[0] @ second_weight * self.activation_ratio)
-        return 0.0 if bias is None else float(bias @ second_weight)
+        return torch.zeros(1, dtype=torch.float64) if biases is None else biases @ second_weight
 
 
 def _version(config: dict[str, Any]) -> tuple[int, ...]:

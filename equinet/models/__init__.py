@@ -9,6 +9,7 @@ from equinet.models.nequip import NequIP, NequIPArchitecture
 ARCHITECTURES: dict[str, type] = {"nequip": NequIPArchitecture, "compiled-nequip": CompiledNequIPArchitecture}
 """Name in a model file's header -> hyper-parameters, which build the network."""
 
+from equinet.models.modals import one_modal  # noqa: E402
 from equinet.models.model_file import load_model, read_header, save_model  # noqa: E402 it reads the table
 from equinet.models.placement import available_device, resolve_dtype  # noqa: E402
 from equinet.models.potential import Potential, Prediction  # noqa: E402
@@ -23,6 +24,7 @@ __all__ = [
     "Prediction",
     "available_device",
     "load_model",
+    "one_modal",
     "read_header",
     "resolve_dtype",
     "save_model",

@@ -23,11 +23,15 @@ class Architecture(Protocol):
         """Neighbours are atoms nearer than this, Angstrom."""
 
     @property
+    def modals(self) -> list[str]:
+        """Names of the levels of theory, where it knows several; else empty."""
+
+    @property
     def mirror_symmetric(self) -> bool:
         """Whether mirror images have the same energy."""
 
     def build(self, num_species: int, dtype: torch.dtype) -> nn.Module:
-        """Make the module: (vectors [E, 3], species [N], topology) -> AtomicOutput."""
+        """Make the module: (vectors [E, 3], species [N], topology, modal [N] or None) -> AtomicOutput."""
 
     def least_weights(self, num_species: int) -> int:
         """Return a lower bound on the number of weights, without building anything: what a model file must hold."""

@@ -63,13 +63,15 @@ def compile_potential(potential: Potential, seed: int = 0) -> Compilation:
         The compiled potential in the original's dtype, in eval mode, and the errors measured.
 
     Raises:
-        InputError: not a NequIP; limits that no number of intervals keeps.
+        InputError: not a NequIP; several levels of theory; limits that no number of intervals keeps.
     """
     architecture = potential.architecture
     if isinstance(architecture, CompiledNequIPArchitecture):
         raise InputError("the potential is compiled already")
     if not isinstance(architecture, NequIPArchitecture):
         raise InputError(f"only NequIP can be compiled, not {type(architecture).__name__}")
+    if potential.modals:
+        raise InputError(f"only one level of theory can be compiled; choose from {', '.join(potential.modals)}")
     exact = potential.with_dtype(torch.float64).cpu()
     graphs = drawn_structures(potential.species, potential.cutoff, seed)
     expected = _evaluated(exact, graphs)

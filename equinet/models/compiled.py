@@ -51,6 +51,11 @@ class CompiledNequIPArchitecture:
         return float(self.source.cutoff)
 
     @property
+    def modals(self) -> list[str]:
+        """It knows one level of theory."""
+        return []
+
+    @property
     def mirror_symmetric(self) -> bool:
         """Whether mirror images have the same energy."""
         return self.source.mirror_symmetric
@@ -149,7 +154,9 @@ class CompiledNequIP(nn.Module):
         self.readout, self.last = scalar_readout([source.channels_per_l[0], *source.readout_hidden], dtype)
         self.requires_grad_(False)
 
-    def forward(self, vectors: Tensor, species: Tensor, topology: EdgeTopology) -> AtomicOutput:
+    def forward(
+        self, vectors: Tensor, species: Tensor, topology: EdgeTopology, _modal: Optional[Tensor] = None
+    ) -> AtomicOutput:
         """vectors [E, 3] float64 from receiver to sender, Angstrom; species [N] int64; topology of the graph."""
         x = self.embedding.index_select(0, species)  # [N, C]
         for layer in self.layers:

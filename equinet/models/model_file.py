@@ -14,6 +14,7 @@ from equinet.errors import InputError
 from equinet.files import replacing
 from equinet.models import ARCHITECTURES
 from equinet.models.compiled import CompiledNequIPArchitecture
+from equinet.models.modals import one_modal
 from equinet.models.placement import available_device, resolve_dtype
 from equinet.models.potential import Potential
 
@@ -108,6 +109,7 @@ def load_model(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | str | None = None,
     fast: bool = False,
+    modal: str | None = None,
 ) -> Potential:
     """Load a potential, in eval mode.
 
@@ -120,10 +122,11 @@ def load_model(
         dtype: of weights and features, "float32" or "float64"; None: as stored.
         fast: whether to turn it into its compiled form, as ``equinet compile`` does, which takes some ten seconds; a
             compiled file is so already.
+        modal: the level of theory to take from a potential that knows several; None: all of them.
 
     Raises:
         InputError: a file that cannot be read; an unknown architecture; tensors that do not fit the header; a device
-        that is not there; with ``fast``, a potential that cannot be compiled.
+        that is not there; a modal that it does not know; with ``fast``, a potential that cannot be compiled.
     """
     path = Path(path)
     header, tensors = _open(path)
@@ -160,6 +163,8 @@ def load_model(
     except (TypeError, ValueError, RuntimeError) as error:
         words = " ".join(str(error).split())
         raise InputError(f"{path} does not fit its own header ({words}); the file is damaged") from None
+    if modal is not None:
+        potential = one_modal(potential, modal)
     if fast and not isinstance(architecture, CompiledNequIPArchitecture):
         from equinet.models.compilation import compile_potential
 

@@ -63,6 +63,10 @@ class NequIPArchitecture:
     cheaper."""
     biases: bool = False
     """Whether linear maps before and after the convolution add biases to even scalars."""
+    modals: list[str] = field(default_factory=list)
+    """Names of the levels of theory that it is trained on at once. Each has reference energies, scale and shift, adds a
+    vector of its own to the embedding and biases to the linear maps of each round (Kim et al., J. Am. Chem. Soc. 147,
+    1042 (2025)); all else is shared. Empty: one level, without a name."""
     readout_hidden: list[int] = field(default_factory=list)
     """Hidden layers of the readout; empty: linear, as in the paper."""
     mean_neighbors: Union[float, list[float], None] = None
@@ -89,6 +93,10 @@ class NequIPArchitecture:
         if self.envelope == "xplor":
             onset = self.xplor_onset
             check(onset is not None and 0 < onset < self.cutoff, "xplor_onset", "between 0 and the cutoff for xplor")
+        named = isinstance(self.modals, list) and all(isinstance(name, str) and name for name in self.modals)
+        check(
+            named and len(set(self.modals)) == len(self.modals) <= 64, "modals", "a list of at most 64 distinct names"
+        )
         check(sizes(self.radial_hidden, 1), "radial_hidden", "a list of sizes 1..4096")
         check(sizes(self.readout_hidden, 1), "readout_hidden", "a list of sizes 1..4096")
         listed = isinstance(self.mean_neighbors, list)
@@ -184,26 +192,36 @@ class NequIP(nn.Module):
         self.basis = BesselBasis(a.num_bessel, a.cutoff, envelope, a.bessel_trainable)
         channels = a.channels_per_l
         self.embedding = nn.Parameter(torch.randn(num_species, channels[0], dtype=dtype))
+        self.modal_embedding: Optional[Tensor] = (
+            nn.Parameter(torch.zeros(len(a.modals), channels[0], dtype=dtype)) if a.modals else None
+        )
         radial_sizes = [a.num_bessel, *a.radial_hidden]
         self.layers = nn.ModuleList(
-            Interaction(spec, layout, num_species, radial_sizes, mean, a.connection, a.biases, dtype)
+            Interaction(spec, layout, num_species, radial_sizes, mean, a.connection, a.biases, dtype, len(a.modals))
             for (spec, layout), mean in zip(a.rounds(), mean_neighbors, strict=True)
         )
         self.readout, self.last = scalar_readout([channels[0], *a.readout_hidden], dtype)
 
-    def forward(self, vectors: Tensor, species: Tensor, topology: EdgeTopology) -> AtomicOutput:
+    def forward(
+        self, vectors: Tensor, species: Tensor, topology: EdgeTopology, modal: Optional[Tensor] = None
+    ) -> AtomicOutput:
         """Energies of atoms from their environments.
 
         Args:
             vectors: [E, 3] float64, from receiver to sender, Angstrom.
             species: [N] int64, 0..S-1.
             topology: of the graph.
+            modal: [N] int64, the level of theory, where there are several.
         """
         lengths = torch.linalg.vector_norm(vectors, dim=1)  # [E]
         y = self.harmonics(vectors / lengths.unsqueeze(1)).to(self.dtype)  # [E, (l_max + 1)^2]
         basis = self.basis(lengths).to(self.dtype)  # [E, num_bessel]
         x = self.embedding.index_select(0, species)  # [N, C]
+        modal_embedding = self.modal_embedding
+        if modal_embedding is not None:
+            assert modal is not None
+            x = x + modal_embedding.index_select(0, modal)
         for layer in self.layers:
-            x = layer(x, species, y, basis, topology)
+            x = layer(x, species, y, basis, topology, modal)
         features = self.readout(x)  # [N, F]
         return AtomicOutput(self.last(features).squeeze(1).unsqueeze(0), features)

@@ -1,7 +1,7 @@
 """From atom energies to energy, forces, virial and stress: the only place where an energy is differentiated."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, List, NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
@@ -40,14 +40,15 @@ class Potential(nn.Module):
     The energy of atom i of species s is ``E0[s] + scale[s] f_i + shift[s]`` plus half of its pairs' repulsion (with
     ``zbl``). With ``subtract_isolated`` the architecture's answer for an isolated atom is subtracted from ``f_i``,
     and the shift fades in with the coordination ``n_i = sum_j envelope(r_ij)`` as ``1 - exp(-n_i)``: an isolated atom
-    has exactly E0.
+    has exactly E0. Where the architecture knows several levels of theory (``modals``), each has E0, scale and shift of
+    its own, and every call says which level each structure is of.
 
     Args:
         architecture: hyper-parameters.
         species: atomic numbers it knows, ascending.
-        isolated_energies: E0 of each species, eV.
-        scale: of the architecture's output, eV, one or one for each species.
-        shift: of each species, eV.
+        isolated_energies: E0 of each species, eV; with modals a list of such lists.
+        scale: of the architecture's output, eV, one or one for each species; with modals a list of such lists.
+        shift: of each species, eV; with modals a list of such lists.
         subtract_isolated: see above.
         zbl: whether to add screened nuclear repulsion.
         dtype: of weights and features; geometry and energies are float64 whatever it is.
@@ -61,9 +62,9 @@ class Potential(nn.Module):
         self,
         architecture: Architecture,
         species: Sequence[int],
-        isolated_energies: Sequence[float],
-        scale: float | Sequence[float],
-        shift: Sequence[float] | None = None,
+        isolated_energies: Sequence[Any],
+        scale: float | Sequence[Any],
+        shift: Sequence[Any] | None = None,
         subtract_isolated: bool = True,
         zbl: bool = False,
         dtype: torch.dtype = torch.float32,
@@ -85,15 +86,15 @@ class Potential(nn.Module):
         self.coordination = PolynomialEnvelope(self.cutoff)
         self.zbl: Optional[ZBL] = ZBL(self.cutoff) if zbl else None
 
-        scales = [scale] * len(species) if isinstance(scale, (int, float)) else scale
-        for name, values in (
-            ("reference_energies", isolated_energies),
-            ("scale", scales),
-            ("shift", shift if shift is not None else [0.0] * len(species)),
-        ):
-            tensor = torch.tensor([float(v) for v in values], dtype=torch.float64)
-            if tensor.shape != (len(species),) or not torch.isfinite(tensor).all():
-                raise InputError(f"{name} needs one finite number for each of {len(species)} species, got {values}")
+        self.modals: List[str] = list(architecture.modals)
+        shape = (len(self.modals), len(species)) if self.modals else (len(species),)
+        for name, values in (("reference_energies", isolated_energies), ("scale", scale), ("shift", shift or 0.0)):
+            tensor = torch.tensor(values, dtype=torch.float64)
+            if tensor.dim() == 0 and name != "reference_energies":
+                tensor = tensor.expand(shape).clone()
+            if tensor.shape != shape or not torch.isfinite(tensor).all():
+                of = f"{len(species)} species" + (f" and {len(self.modals)} modals" if self.modals else "")
+                raise InputError(f"{name} needs one finite number for each of {of}, got {values}")
             self.register_buffer(name, tensor)
         index = torch.full((len(SYMBOLS),), -1, dtype=torch.int64)
         index[species] = torch.arange(len(species))
@@ -101,36 +102,47 @@ class Potential(nn.Module):
 
     operators = ("edge_vectors", "segment_sum", "segment_gather")  # called as functions; for equinet_kernels.explain
 
-    reference_energies: Tensor  # [S] eV
-    scale: Tensor  # [S] eV
-    shift: Tensor  # [S] eV
+    reference_energies: Tensor  # [S] eV, or [modals, S]
+    scale: Tensor  # as above
+    shift: Tensor  # as above
     species_index: Tensor  # [119] index of each atomic number, -1 if unknown
 
-    def forward(self, graph: AtomicGraph) -> Prediction:
+    def forward(self, graph: AtomicGraph, modal: Optional[Tensor] = None) -> Prediction:
         """Energy, forces, virial and stress. In training mode the derivatives can be differentiated again.
 
         Works under ``torch.no_grad``; not under ``torch.inference_mode``.
 
+        Args:
+            graph: one structure or a batch.
+            modal: [B] int64, the level of theory of each structure, where the potential knows several.
+
         Raises:
-            InputError: an element the potential does not know (checked on the CPU only: it would stop a GPU).
+            InputError: an element the potential does not know (checked on the CPU only: it would stop a GPU); no modal
+                where there are several.
         """
         if not torch.jit.is_scripting():
-            return self._checked(graph)
-        return self._differentiated(graph)
+            return self._checked(graph, modal)
+        return self._differentiated(graph, modal)
 
     @torch.jit.unused
-    def _checked(self, graph: AtomicGraph) -> Prediction:
-        """What Python adds to the scripted form: a check of the elements, and gradients under ``no_grad``."""
+    def _checked(self, graph: AtomicGraph, modal: Optional[Tensor]) -> Prediction:
+        """What Python adds to the scripted form: checks, and gradients under ``no_grad``."""
         if graph.numbers.device.type == "cpu":
             self.check_elements(graph.numbers)
+        if (modal is None) == bool(self.modals):
+            raise InputError(
+                f"the potential knows the levels of theory {', '.join(self.modals)}; choose one"
+                if self.modals
+                else "the potential knows one level of theory; there is nothing to choose"
+            )
         with torch.enable_grad():
-            return self._differentiated(graph)
+            return self._differentiated(graph, modal)
 
-    def _differentiated(self, graph: AtomicGraph) -> Prediction:
+    def _differentiated(self, graph: AtomicGraph, modal: Optional[Tensor]) -> Prediction:
         """Energies and their derivatives with respect to positions and strain."""
         positions = graph.positions.detach().requires_grad_(True)
         strain = torch.zeros_like(graph.cell).requires_grad_(True)
-        energies, atom_energies, features = self._energies(graph, positions, strain)
+        energies, atom_energies, features = self._energies(graph, positions, strain, modal)
         energy = energies.mean(dim=0)  # [B]
         gradients = torch.autograd.grad(
             [energy.sum()], [positions, strain], create_graph=self.training, allow_unused=True
@@ -148,17 +160,18 @@ class Potential(nn.Module):
             )
         return Prediction(energy, atom_energies.mean(dim=0), forces, virial, stress, features, energies)
 
-    def energy(self, graph: AtomicGraph) -> Tensor:
+    def energy(self, graph: AtomicGraph, modal: Optional[Tensor] = None) -> Tensor:
         """Energies alone, [B] eV."""
         strain = torch.zeros_like(graph.cell)
-        return self._energies(graph, graph.positions, strain)[0].mean(dim=0)
+        return self._energies(graph, graph.positions, strain, modal)[0].mean(dim=0)
 
     @torch.jit.unused
-    def hessian(self, graph: AtomicGraph) -> Tensor:
+    def hessian(self, graph: AtomicGraph, modal: Optional[Tensor] = None) -> Tensor:
         """Second derivatives of one structure's energy with respect to its positions.
 
         Args:
             graph: one structure.
+            modal: as in :meth:`forward`.
 
         Returns:
             [3N, 3N] eV/Angstrom^2, float64.
@@ -171,7 +184,7 @@ class Potential(nn.Module):
         self.check_elements(graph.numbers)
         with torch.enable_grad():
             positions = graph.positions.detach().requires_grad_(True)
-            energy = self._energies(graph, positions, torch.zeros_like(graph.cell))[0].mean(dim=0).sum()
+            energy = self._energies(graph, positions, torch.zeros_like(graph.cell), modal)[0].mean(dim=0).sum()
             if not energy.requires_grad:
                 return torch.zeros(positions.numel(), positions.numel(), dtype=positions.dtype)
             (gradient,) = torch.autograd.grad(energy, positions, create_graph=True)
@@ -184,16 +197,16 @@ class Potential(nn.Module):
     @property
     @torch.jit.unused
     def isolated_energies(self) -> Tensor:
-        """Energy of an isolated atom of each species, [S] float64 eV."""
+        """Energy of an isolated atom of each species, [S] float64 eV, or [modals, S]."""
         if self.subtract_isolated:
             return self.reference_energies.clone()
         with torch.no_grad():
-            device = self.scale.device
-            species = torch.arange(len(self.species), device=device)
-            none = torch.zeros(0, dtype=torch.int64, device=device)
-            vectors = torch.zeros(0, 3, dtype=torch.float64, device=device)
-            isolated = self.model(vectors, species, edge_topology(none, none, len(self.species))).energies
-            return self.reference_energies + self.shift + self.scale * isolated.to(torch.float64).mean(dim=0)
+            none = torch.zeros(0, dtype=torch.int64, device=self.scale.device)
+            vectors = torch.zeros(0, 3, dtype=torch.float64, device=self.scale.device)
+            species, modal = self._every_kind()
+            output = self.model(vectors, species, edge_topology(none, none, len(species)), modal)
+            isolated = output.energies.to(torch.float64).mean(dim=0).view_as(self.scale)
+            return self.reference_energies + self.shift + self.scale * isolated
 
     @torch.jit.unused
     def with_dtype(self, dtype: torch.dtype) -> "Potential":
@@ -231,7 +244,15 @@ class Potential(nn.Module):
             knows = ", ".join(SYMBOLS[z] for z in self.species)
             raise InputError(f"the potential does not know {names}; it was trained for {knows}")
 
-    def _energies(self, graph: AtomicGraph, positions: Tensor, strain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _every_kind(self) -> tuple[Tensor, Optional[Tensor]]:
+        """Species, and modal where there are several, of one atom of each kind, in the order of the scales."""
+        kinds = torch.arange(self.scale.numel(), device=self.scale.device)
+        count = len(self.species)
+        return kinds % count, kinds // count if self.scale.dim() == 2 else None
+
+    def _energies(
+        self, graph: AtomicGraph, positions: Tensor, strain: Tensor, modal: Optional[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Energies [M, B] and [M, N] in eV, features [N, F], of the structures under a strain [B, 3, 3]."""
         senders, receivers, batch = graph.senders, graph.receivers, graph.batch
         atoms = positions.shape[0]
@@ -246,25 +267,32 @@ class Potential(nn.Module):
         vectors = edge_vectors(strained, cell, batch, graph.images, topology)  # [E, 3]
         lengths = torch.linalg.vector_norm(vectors, dim=1)  # [E]
 
-        scale = self.scale.index_select(0, species)
-        shift = self.shift.index_select(0, species)
+        kind = species  # which reference energy, scale and shift, [N]
+        atom_modal: Optional[Tensor] = None
+        if modal is not None:
+            atom_modal = modal.index_select(0, batch)
+            kind = kind + len(self.species) * atom_modal
+        scale = self.scale.flatten().index_select(0, kind)
+        shift = self.shift.flatten().index_select(0, kind)
         if self.subtract_isolated:
-            # one atom of each species without edges rides along at the end of the batch
-            isolated = torch.arange(len(self.species), device=species.device)
-            nodes = atoms + len(self.species)
+            # one atom of each kind without edges rides along at the end of the batch
+            isolated, isolated_modal = self._every_kind()
+            kinds = isolated.shape[0]
+            if atom_modal is not None and isolated_modal is not None:
+                atom_modal = torch.cat([atom_modal, isolated_modal])
             output = self.model(
-                vectors, torch.cat([species, isolated]), with_isolated_nodes(topology, len(self.species))
+                vectors, torch.cat([species, isolated]), with_isolated_nodes(topology, kinds), atom_modal
             )
-            values = output.energies.to(torch.float64)  # [M, N + S]
-            difference = values.narrow(1, 0, atoms) - values.narrow(1, atoms, nodes - atoms).index_select(1, species)
+            values = output.energies.to(torch.float64)  # [M, N + kinds]
+            difference = values.narrow(1, 0, atoms) - values.narrow(1, atoms, kinds).index_select(1, kind)
             coordination = segment_sum(self.coordination(lengths), topology.row_ptr)  # [N]
             bound = scale * difference - shift * torch.expm1(-coordination)
             # the difference of two equal numbers computed in different rows is rounding, not zero
             contribution = torch.where(coordination > 0.0, bound, torch.zeros_like(bound))
         else:
-            output = self.model(vectors, species, topology)
+            output = self.model(vectors, species, topology, atom_modal)
             contribution = scale * output.energies.to(torch.float64) + shift
-        atom_energies = self.reference_energies.index_select(0, species) + contribution  # [M, N]
+        atom_energies = self.reference_energies.flatten().index_select(0, kind) + contribution  # [M, N]
         if self.zbl is not None:
             z = graph.numbers.to(torch.float64)
             pairs = self.zbl(lengths, z.index_select(0, senders), z.index_select(0, receivers))  # [E]

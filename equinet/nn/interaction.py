@@ -24,6 +24,7 @@ class Interaction(nn.Module):
             "none": it is not.
         biases: whether the linear maps before and after the convolution add biases to even scalars.
         dtype: of weights and features.
+        num_modals: how many levels of theory add biases of their own there.
     """
 
     def __init__(
@@ -36,13 +37,14 @@ class Interaction(nn.Module):
         self_connection: str,
         biases: bool,
         dtype: torch.dtype,
+        num_modals: int = 0,
     ) -> None:
         super().__init__()
         self.gate = Gate(layout_out)
-        self.linear_in = EquivariantLinear(spec.x, spec.x, dtype, biases)
+        self.linear_in = EquivariantLinear(spec.x, spec.x, dtype, biases, num_modals)
         self.radial = RadialNetwork([*radial_sizes, spec.weight_dim], dtype)
         self.conv = UVUConv(spec, dtype)
-        self.linear_out = EquivariantLinear(spec.out, self.gate.layout_in, dtype, biases)
+        self.linear_out = EquivariantLinear(spec.out, self.gate.layout_in, dtype, biases, num_modals)
         self.norm = float(mean_neighbors) ** -0.5
         self.self_connection: Optional[SpeciesLinear] = (
             SpeciesLinear(num_species, spec.x, self.gate.layout_in, dtype) if self_connection == "species" else None
@@ -51,7 +53,15 @@ class Interaction(nn.Module):
             EquivariantLinear(spec.x, self.gate.layout_in, dtype) if self_connection == "shared" else None
         )
 
-    def forward(self, x: Tensor, species: Tensor, y: Tensor, basis: Tensor, topology: EdgeTopology) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        species: Tensor,
+        y: Tensor,
+        basis: Tensor,
+        topology: EdgeTopology,
+        modal: Optional[Tensor] = None,
+    ) -> Tensor:
         """One round.
 
         Args:
@@ -60,12 +70,13 @@ class Interaction(nn.Module):
             y: [E, (l_max + 1)^2] harmonics of the edge directions.
             basis: [E, number of radial functions].
             topology: of the graph.
+            modal: [N] int64, the level of theory, where there are several.
 
         Returns:
             [N, dim out] features.
         """
-        messages = self.conv(self.linear_in(x), y, self.radial(basis), topology)
-        out = self.linear_out(messages * self.norm)
+        messages = self.conv(self.linear_in(x, modal), y, self.radial(basis), topology)
+        out = self.linear_out(messages * self.norm, modal)
         if self.self_connection is not None:
             out = out + self.self_connection(x, species)
         if self.shared_connection is not None:

@@ -28,19 +28,25 @@ class EquivariantLinear(nn.Module):
         layout_out: of the output rows.
         dtype: of the weights.
         bias: whether to add one to even scalars, the only features that may have one; zero at first.
+        num_modals: how many levels of theory add one more of their own; zero at first.
     """
 
-    def __init__(self, layout_in: Layout, layout_out: Layout, dtype: torch.dtype, bias: bool = False) -> None:
+    def __init__(
+        self, layout_in: Layout, layout_out: Layout, dtype: torch.dtype, bias: bool = False, num_modals: int = 0
+    ) -> None:
         super().__init__()
         self.blocks = _shared_blocks(layout_in, layout_out)
-        scalars = [number for number, block in enumerate(layout_out) if block[1:] == (0, 1)] if bias else []
+        scalars = [number for number, block in enumerate(layout_out) if block[1:] == (0, 1)]
         self.biased = scalars[0] if scalars else -1  # which block
         width = layout_out[self.biased].channels if scalars else 0
-        self.bias: Optional[Tensor] = nn.Parameter(torch.zeros(width, dtype=dtype)) if scalars else None
+        self.bias: Optional[Tensor] = nn.Parameter(torch.zeros(width, dtype=dtype)) if bias and width else None
+        self.modal_bias: Optional[Tensor] = (
+            nn.Parameter(torch.zeros(num_modals, width, dtype=dtype)) if num_modals and width else None
+        )
         self.weights = nn.ParameterList(nn.Parameter(torch.randn(b[2], b[3], dtype=dtype)) for b in self.blocks)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, dim in] -> [N, dim out]."""
+    def forward(self, x: Tensor, modal: Optional[Tensor] = None) -> Tensor:
+        """x [N, dim in], modal [N] int64 where there are several -> [N, dim out]."""
         rows = x.shape[0]
         out: List[Tensor] = []
         for number, weight in enumerate(self.weights):
@@ -51,9 +57,12 @@ class EquivariantLinear(nn.Module):
             else:
                 x_block = x.narrow(1, start, components * channels).reshape(rows, components, channels)
                 out.append((x_block @ (weight * channels**-0.5)).flatten(1))
-            bias = self.bias
+            bias, modal_bias = self.bias, self.modal_bias
             if bias is not None and number == self.biased:
                 out[-1] = out[-1] + bias
+            if modal_bias is not None and number == self.biased:
+                assert modal is not None
+                out[-1] = out[-1] + modal_bias.index_select(0, modal)
         return torch.cat(out, dim=1)
 
 

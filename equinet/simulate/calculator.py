@@ -13,7 +13,7 @@ from ase.calculators.calculator import all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from equinet.graph import AtomicGraph, VerletList
-from equinet.models import Potential, available_device, load_model, resolve_dtype
+from equinet.models import Potential, available_device, load_model, one_modal, resolve_dtype
 
 
 class Calculator(ASECalculator):
@@ -31,10 +31,11 @@ class Calculator(ASECalculator):
         dtype: "float32" or "float64", of weights and features; None: as the model is.
         skin: of the neighbour list (:class:`equinet.graph.VerletList`), Angstrom: neighbours are searched anew when an
             atom has moved by half of it, or the cell has changed as much. The results are the same with any.
+        modal: the level of theory, of a potential that knows several.
 
     Raises:
-        InputError: a file that is no model; a device that is not there; a negative skin; in a calculation: an element
-            that the model does not know, positions that are not finite, two atoms at one place.
+        InputError: a file that is no model; a device that is not there; a negative skin; a modal that the
+            potential does not know, or none where it knows several; in a calculation: an element that the model does not know, positions that are not finite, two atoms at one place.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 as ASE has it
@@ -46,13 +47,14 @@ class Calculator(ASECalculator):
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype | None = None,
         skin: float = 0.5,
+        modal: str | None = None,
     ) -> None:
         super().__init__()
         self.device = available_device(device)
         if isinstance(model, Potential):
-            self.potential = _prepared(model, self.device, dtype)
+            self.potential = _prepared(one_modal(model, modal), self.device, dtype)
         else:  # ours alone: nothing is kept for the gradients of its weights
-            self.potential = load_model(model, self.device, dtype).requires_grad_(False)
+            self.potential = one_modal(load_model(model, self.device, dtype), modal).requires_grad_(False)
         self.neighbors = VerletList(self.potential.cutoff, skin, self.device)
 
     @property

@@ -45,6 +45,8 @@ def test_energies_and_forces_of_the_oracle(connection, modals, version, frames, 
     path = tmp_path / "checkpoint.pth"
     torch.save(oracle.checkpoint(version, connection), path)
     oracle = oracle.double()
+    whole = import_sevennet(str(path)).with_dtype(torch.float64)
+    assert whole.modals == [f"modal{index}" for index in range(modals)]
     for modal in range(max(1, modals)):
         potential = import_sevennet(str(path), f"modal{modal}" if modals else None).with_dtype(torch.float64)
         for atoms in frames:
@@ -55,6 +57,8 @@ def test_energies_and_forces_of_the_oracle(connection, modals, version, frames, 
             energies = oracle(vectors, species, graph.senders, graph.receivers, modal)
             prediction = potential(graph)
             assert torch.allclose(prediction.atom_energies, energies, rtol=0, atol=2e-6)  # weights are rounded once
+            of_all = whole(graph, torch.tensor([modal]) if modals else None)
+            assert torch.allclose(of_all.atom_energies, energies, rtol=0, atol=2e-6)
             if len(atoms) > 1:
                 (gradient,) = torch.autograd.grad(energies.sum(), positions)
                 assert gradient.abs().max() > 0.05
@@ -136,11 +140,12 @@ def refuse(content, tmp_path, words, modal="modal1"):
     assert str(path) in str(error.value)
 
 
-def test_a_modal_must_be_named_and_known(content, tmp_path):
-    refuse(content, tmp_path, "it has the modals modal0, modal1; say which with --modal", None)
-    refuse(content, tmp_path, "it has no modal 'pbe'; there are modal0, modal1", "pbe")
-    content["config"]["use_modality"] = False
-    refuse(content, tmp_path, "it has no modals", "modal1")
+def test_a_modal_must_be_known(content, tmp_path):
+    refuse(content, tmp_path, "knows no 'pbe'; there are modal0, modal1", "pbe")
+    plain = SevenNetOracle("linear", 0, False).checkpoint("0.9.4", "linear")
+    refuse(plain, tmp_path, "knows one level of theory, so there is no 'modal1'", "modal1")
+    content["config"]["_modal_map"] = {"modal0": 0, "modal1": 2}
+    refuse(content, tmp_path, "its modals are numbered", None)
 
 
 @pytest.mark.parametrize(
