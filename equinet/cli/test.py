@@ -1,19 +1,24 @@
 """``equinet test``: errors of a model on labelled structures."""
 
 import json
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equinet.cli.options import add_batch_size, add_device_and_dtype, add_modal, add_model, verb_parser
+from equinet.errors import DataWarning, InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from equinet.data import Record
     from equinet.training.evaluation import Evaluation
 
 HELP = "measure a model's errors on labelled structures"
 DESCRIPTION = """Measure a model's errors on labelled structures: energies, forces, stresses, with 95 % intervals
-(bootstrap over frames)."""
+(bootstrap over frames). With a model of one level of theory of several (--modal), frames whose info names another
+("modal") are left out."""
 
 ROWS = {
     "energy per atom, meV/atom": "energy_{}_mev_per_atom",
@@ -59,8 +64,9 @@ def main(argv: list[str]) -> int:
     potential = one_modal(load_model(arguments.model, arguments.device, arguments.dtype), arguments.modal)
     keys = LabelKeys(arguments.energy, arguments.forces, arguments.stress, arguments.virial)
     records = read_records(arguments.data, keys)
-    with progress("testing", len(records)) as done:
-        evaluation = evaluate(potential, records, arguments.batch_size, arguments.by, done)
+    tested = _of_level(records.records, potential.provenance.get("modal"), str(arguments.data))
+    with progress("testing", len(tested)) as done:
+        evaluation = evaluate(potential, tested, arguments.batch_size, arguments.by, done)
     print_tables(evaluation, f"{arguments.model} on {arguments.data}")
     if arguments.json:
         facts = {
@@ -71,6 +77,22 @@ def main(argv: list[str]) -> int:
         with replacing(arguments.json) as partial:
             partial.write_text(json.dumps(evaluation.to_json() | facts, indent=2) + "\n", encoding="utf-8")
     return 0
+
+
+def _of_level(records: "Sequence[Record]", modal: str | None, path: str) -> "list[Record]":
+    """Those records that name no other level of theory ("modal" in their info) than the model's.
+
+    Raises:
+        InputError: there are none.
+    """
+    kept = [record for record in records if modal is None or str(record.info.get("modal", modal)) == modal]
+    if not kept:
+        raise InputError(f"{path}: every frame's modal is another than the model's, {modal}")
+    if len(kept) < len(records):
+        warnings.warn(
+            f"{path}: {len(records) - len(kept)} frames of other levels than {modal} are left out", DataWarning
+        )
+    return kept
 
 
 def print_tables(evaluation: "Evaluation", title: str) -> None:

@@ -9,6 +9,9 @@ from equinet.data.examples import graph_from_atoms as graph_from_atoms
 from equinet.data.examples import make_example as make_example
 from equinet.data.files import read_atoms as read_atoms
 from equinet.data.keys import LabelKeys as LabelKeys
+from equinet.data.modals import Modals as Modals
+from equinet.data.modals import reference_energies as reference_energies
+from equinet.data.modals import statistics_of_modals as statistics_of_modals
 from equinet.data.reader import ReadReport as ReadReport
 from equinet.data.reader import RecordSet as RecordSet
 from equinet.data.reader import read_records as read_records

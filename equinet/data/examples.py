@@ -1,6 +1,6 @@
 """From records to what a model is trained on: a graph with its labels, alone or in batches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ class Labels(NamedTuple):
     has_energy: Tensor  # [B] bool
     has_forces: Tensor  # [B] bool
     has_virial: Tensor  # [B] bool
+    modal: Tensor  # [B] int64, the level of theory; 0 where there is one only
 
 
 class Example(NamedTuple):
@@ -42,12 +43,13 @@ def graph_from_atoms(atoms: Atoms, cutoff: float) -> AtomicGraph:
     return build_graph(atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc, cutoff)
 
 
-def make_example(record: Record, cutoff: float) -> Example:
+def make_example(record: Record, cutoff: float, modal: int = 0) -> Example:
     """Build the graph of a record and turn its labels into tensors.
 
     Args:
         record: one structure.
         cutoff: Angstrom.
+        modal: number of its level of theory.
 
     Raises:
         InputError: what :func:`equinet.graph.build_graph` finds wrong, with the file and the frame.
@@ -65,6 +67,7 @@ def make_example(record: Record, cutoff: float) -> Example:
         has_energy=torch.tensor([record.energy is not None]),
         has_forces=torch.tensor([record.forces is not None]),
         has_virial=torch.tensor([record.virial is not None]),
+        modal=torch.tensor([modal]),
     )
     return Example(graph, labels)
 
@@ -84,11 +87,19 @@ class ExampleDataset(Dataset[Example]):
     """Examples of records, made when first asked for and kept: for sets that fit in memory.
 
     With worker processes each worker keeps its own copies.
+
+    Args:
+        records: structures and labels.
+        cutoff: Angstrom.
+        modal_of: number of a record's level of theory, where there are several.
     """
 
-    def __init__(self, records: Sequence[Record], cutoff: float) -> None:
+    def __init__(
+        self, records: Sequence[Record], cutoff: float, modal_of: Callable[[Record], int] = lambda record: 0
+    ) -> None:
         self.records = list(records)
         self.cutoff = cutoff
+        self.modals = [modal_of(record) for record in self.records]
         self._examples: list[Example | None] = [None] * len(self.records)
 
     def __len__(self) -> int:
@@ -97,5 +108,5 @@ class ExampleDataset(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         example = self._examples[index]
         if example is None:
-            example = self._examples[index] = make_example(self.records[index], self.cutoff)
+            example = self._examples[index] = make_example(self.records[index], self.cutoff, self.modals[index])
         return example

@@ -85,7 +85,8 @@ def from_pyg(data: "Data") -> Example:
         there = torch.full((structures,), data.get(name) is not None)
         values.append(_attribute(data, name, torch.zeros(shape)).to(torch.float64).reshape(shape))
         present.append(_attribute(data, f"has_{name}", there).reshape(structures))
-    return Example(graph, Labels(*values, *present))
+    modal = _attribute(data, "modal", torch.zeros(structures, dtype=torch.int64)).reshape(structures)
+    return Example(graph, Labels._make([*values, *present, modal]))
 
 
 def pyg_loader(dataset: Dataset[Example], batch_size: int, shuffle: bool, **options: Any) -> "DataLoader":

@@ -50,10 +50,13 @@ class Statistics:
     frames_without_edges: int
     isolated_frames: int  # isolated-atom frames: they give E0 and are not trained on
     energy_key: str | None  # key(s) the energies were read from
+    level: str = ""  # of theory, where there are several
+    levels: tuple["Statistics", ...] = ()  # of each level of theory; E0s and shifts stand there alone
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        return plain | {"levels": [level.to_dict() for level in self.levels]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Statistics":
@@ -63,6 +66,7 @@ class Statistics:
             TypeError: when fields are missing or unknown.
         """
         fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
+        fields["levels"] = tuple(map(cls.from_dict, fields.get("levels", ())))
         return cls(**fields)
 
 
@@ -103,21 +107,7 @@ def compute_statistics(
             prior = np.full(len(species), (binding / sizes).mean())
             shift = ridge_toward(composition, binding, prior).energies
         energy_rms = _rms((binding - composition @ shift) / sizes)
-    forces = [record.forces for record in training if record.forces is not None]
-    stresses = [record.stress for record in training if record.stress is not None]
-    virials = [record.virial / len(record.numbers) for record in training if record.virial is not None]
-    neighbors = [_count_neighbors(record, cutoff) for record in training]
-    every = np.concatenate(neighbors)
-    lonely = sum(not counts.any() for counts in neighbors)
-    if lonely == len(training):
-        raise InputError(f"no edge in any of {lonely} frames at a cutoff of {cutoff} A; take a larger cutoff")
-    if lonely:
-        warnings.warn(
-            f"{lonely} of {len(training)} frames have no edge at a cutoff of {cutoff} A: nothing can "
-            "be learnt from them; isolated atoms in a periodic box need config_type=IsolatedAtom to give E0",
-            DataWarning,
-        )
-    return Statistics(
+    statistics = Statistics(
         species=tuple(species),
         isolated_energies=tuple(e0.energies.tolist()),
         isolated_energies_source=e0.source,
@@ -129,22 +119,75 @@ def compute_statistics(
         priors=tuple(None if np.isnan(p) else p for p in e0.priors),
         shift=tuple(shift.tolist()),
         energy_rms_per_atom=energy_rms,
-        force_rms=_rms(np.concatenate(forces)) if forces else None,
-        stress_rms=_rms(np.array(stresses)) if stresses else None,
-        virial_rms_per_atom=_rms(np.array(virials)) if virials else None,
-        cutoff=float(cutoff),
-        mean_neighbors=float(every.mean()),
-        min_neighbors=int(every.min()),
-        frames=len(training),
-        atoms=len(every),
-        frames_with_energy=len(labelled),
-        frames_with_forces=len(forces),
-        frames_with_stress=len(stresses),
-        frames_with_virial=len(virials),
-        frames_without_edges=lonely,
-        isolated_frames=len(isolated),
-        energy_key=", ".join(sorted({r.energy_key for r in labelled if r.energy_key})) or None,
+        **_without_energies(isolated, training, cutoff),
     )
+    if statistics.frames_without_edges:
+        warnings.warn(
+            f"{statistics.frames_without_edges} of {len(training)} frames have no edge at a cutoff of {cutoff} A: "
+            "nothing can be learnt from them; isolated atoms in a periodic box need config_type=IsolatedAtom to give "
+            "E0",
+            DataWarning,
+        )
+    return statistics
+
+
+def pooled_statistics(records: Sequence[Record], cutoff: float, levels: Sequence[Statistics]) -> Statistics:
+    """Statistics of a training set whose energies are of several levels of theory.
+
+    Args:
+        records: of all levels, isolated-atom frames among them.
+        cutoff: Angstrom.
+        levels: statistics of each level's records.
+    """
+    isolated, training = separate_isolated_atoms(records)
+    rms = [(level.energy_rms_per_atom, level.frames_with_energy) for level in levels if level.energy_rms_per_atom]
+    return Statistics(
+        species=tuple(sorted(set().union(*(level.species for level in levels)))),
+        isolated_energies=(),
+        isolated_energies_source="; ".join(f"{level.level}: {level.isolated_energies_source}" for level in levels),
+        from_isolated=(),
+        rank=None,
+        regressed_species=0,
+        undetermined=(),
+        prior_source="",
+        priors=(),
+        shift=(),
+        energy_rms_per_atom=float(np.sqrt(np.average([r * r for r, _ in rms], weights=[n for _, n in rms])))
+        if rms
+        else None,
+        levels=tuple(levels),
+        **_without_energies(isolated, training, cutoff),
+    )
+
+
+def _without_energies(isolated: Sequence[Record], training: Sequence[Record], cutoff: float) -> dict[str, Any]:
+    """The fields that no energy has a part in."""
+    forces = [record.forces for record in training if record.forces is not None]
+    stresses = [record.stress for record in training if record.stress is not None]
+    virials = [record.virial / len(record.numbers) for record in training if record.virial is not None]
+    neighbors = [_count_neighbors(record, cutoff) for record in training]
+    every = np.concatenate(neighbors)
+    lonely = sum(not counts.any() for counts in neighbors)
+    if lonely == len(training):
+        raise InputError(f"no edge in any of {lonely} frames at a cutoff of {cutoff} A; take a larger cutoff")
+    labelled = [record for record in training if record.energy is not None]
+    return {
+        "force_rms": _rms(np.concatenate(forces)) if forces else None,
+        "stress_rms": _rms(np.array(stresses)) if stresses else None,
+        "virial_rms_per_atom": _rms(np.array(virials)) if virials else None,
+        "cutoff": float(cutoff),
+        "mean_neighbors": float(every.mean()),
+        "min_neighbors": int(every.min()),
+        "frames": len(training),
+        "atoms": len(every),
+        "frames_with_energy": len(labelled),
+        "frames_with_forces": len(forces),
+        "frames_with_stress": len(stresses),
+        "frames_with_virial": len(virials),
+        "frames_without_edges": lonely,
+        "isolated_frames": len(isolated),
+        "energy_key": ", ".join(sorted({r.energy_key for r in labelled if r.energy_key})) or None,
+    }
 
 
 def _count_neighbors(record: Record, cutoff: float) -> NDArray[np.int64]:

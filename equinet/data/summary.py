@@ -23,7 +23,8 @@ def summarize(reports: Sequence[ReadReport], statistics: Statistics, check: Stre
     lines = []
     for report in reports:
         lines += _of_file(report)
-    return [*lines, *_of_training(statistics), *_of_atoms(statistics), *([check.line()] if check else [])]
+    atoms = [line for level in statistics.levels or [statistics] for line in _of_atoms(level)]
+    return [*lines, *_of_training(statistics), *atoms, *([check.line()] if check else [])]
 
 
 def _of_file(report: ReadReport) -> list[str]:
@@ -73,7 +74,8 @@ def _of_training(s: Statistics) -> list[str]:
 
 
 def _of_atoms(s: Statistics) -> list[str]:
-    lines = [f"E0 from {s.isolated_energies_source}:"]
+    title = f"{s.level}, {s.frames} frames: " if s.level else ""
+    lines = [f"{title}E0 from {s.isolated_energies_source}:"]
     for i, z in enumerate(s.species):
         source = "isolated atom" if s.from_isolated[i] else "regression"
         prior = s.priors[i] if s.priors else None

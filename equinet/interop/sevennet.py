@@ -327,7 +327,7 @@ class _Importer:
         return torch.cat(ordered, dim=1)
 
     def _fill_readout(self, model: NequIP) -> Tensor:
-        """Two linear maps as one; returns what modals add to every energy, [modals, 1] in units of the scale, or [1]."""
+        """Two linear maps as one; returns what modals add to an energy, [modals, 1] or [1], in units of the scale."""
         width = model.embedding.shape[1]
         features, hidden, energy = (Layout.parse(f"{size}x0e") for size in (width, width // 2, 1))
         modal = bool(self.config.get("use_modal_output_block"))

@@ -34,8 +34,9 @@ class Calculator(ASECalculator):
         modal: the level of theory, of a potential that knows several.
 
     Raises:
-        InputError: a file that is no model; a device that is not there; a negative skin; a modal that the
-            potential does not know, or none where it knows several; in a calculation: an element that the model does not know, positions that are not finite, two atoms at one place.
+        InputError: a file that is no model; a device that is not there; a negative skin; a modal that the potential
+            does not know, or none where it knows several; in a calculation: an element that the model does not know,
+            positions that are not finite, two atoms at one place.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 as ASE has it

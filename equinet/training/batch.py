@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch.utils.data import Dataset
 
-from equinet.data import Example, ExampleDataset, Labels, Record, collate_examples
+from equinet.data import Example, ExampleDataset, Labels, Modals, Record, collate_examples
 from equinet.graph import AtomicGraph
 
 
@@ -20,9 +20,9 @@ class Batch(NamedTuple):
 class SourcedExamples(Dataset[tuple[Example, str]]):
     """Examples with their sources; graphs are built when first asked for and kept in memory."""
 
-    def __init__(self, records: Sequence[Record], cutoff: float) -> None:
+    def __init__(self, records: Sequence[Record], cutoff: float, modals: Modals = Modals()) -> None:  # noqa: B008
         self.records = list(records)
-        self.examples = ExampleDataset(self.records, cutoff)
+        self.examples = ExampleDataset(self.records, cutoff, modals.index)
 
     def __len__(self) -> int:
         return len(self.records)

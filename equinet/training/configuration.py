@@ -41,7 +41,7 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 }
 """What differs from Lightning's own defaults. Every key can be set in the configuration."""
 
-LINKED = {"seed_everything", "data.seed", "data.cutoff", "model.schedule.total_steps"}
+LINKED = {"seed_everything", "data.seed", "data.cutoff", "data.modals", "model.schedule.total_steps"}
 """Keys that are set by another key; never offered as the one that was meant."""
 
 SHOWN_TRAINER_KEYS = ("accelerator", "max_epochs", "max_steps", "max_time", "gradient_clip_val")
@@ -110,6 +110,7 @@ class TrainCLI(LightningCLI):
         parser.link_arguments("seed", "seed_everything")
         parser.link_arguments("seed", "data.seed")
         parser.link_arguments("model.architecture.cutoff", "data.cutoff")
+        parser.link_arguments("model.architecture.modals", "data.modals")
         parser.link_arguments("trainer.max_steps", "model.schedule.total_steps", compute_fn=end_of_schedule)
         parser.link_arguments("data.statistics", "model.statistics", apply_on="instantiate")
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from equinet.data import (
     LabelKeys,
+    Modals,
     Record,
     RecordSet,
     Statistics,
@@ -23,6 +24,7 @@ from equinet.data import (
     samples,
     separate_isolated_atoms,
     split_records,
+    statistics_of_modals,
 )
 from equinet.errors import InputError
 from equinet.files import sha256
@@ -45,7 +47,9 @@ class AtomicDataModule(LightningDataModule):
         batch_size: structures per optimiser step.
         val_batch_size: structures per validation batch; null for twice ``batch_size``.
         num_workers: processes that build batches; 0 builds them in the training process.
+        modal_key: of each frame's info, its level of theory, where ``model.architecture.modals`` names several.
         cutoff: Angstrom; linked to ``model.architecture.cutoff``.
+        modals: linked to ``model.architecture.modals``.
         seed: of the order of batches; linked to ``seed``.
 
     Raises:
@@ -66,7 +70,9 @@ class AtomicDataModule(LightningDataModule):
         batch_size: int = 5,
         val_batch_size: int | None = None,
         num_workers: int = 0,
+        modal_key: str = "modal",
         cutoff: float = 5.0,
+        modals: list[str] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -93,6 +99,7 @@ class AtomicDataModule(LightningDataModule):
         self.val_batch_size = val_batch_size or 2 * batch_size
         self.num_workers = num_workers
         self.cutoff = cutoff
+        self.modals = Modals(tuple(modals or ()), modal_key)
         self.seed = seed
         self._loader: ResumableLoader | None = None
         self._resume_at: dict[str, int] | None = None
@@ -140,8 +147,12 @@ class AtomicDataModule(LightningDataModule):
     @cached_property
     def statistics(self) -> Statistics:
         """Statistics of the training records; the model is built from them."""
-        statistics = compute_statistics(self.train_records, self.cutoff, self.priors)
+        if self.modals.names:
+            statistics = statistics_of_modals(self.train_records, self.cutoff, self.modals, self.priors)
+        else:
+            statistics = compute_statistics(self.train_records, self.cutoff, self.priors)
         for record in self.val_records:
+            self.modals.index(record)  # raises where the frame does not say
             unknown = sorted(set(record.numbers.tolist()) - set(statistics.species))
             if unknown:
                 raise InputError(
@@ -164,11 +175,11 @@ class AtomicDataModule(LightningDataModule):
 
     @cached_property
     def _train_examples(self) -> SourcedExamples:
-        return SourcedExamples(separate_isolated_atoms(self.train_records)[1], self.cutoff)
+        return SourcedExamples(separate_isolated_atoms(self.train_records)[1], self.cutoff, self.modals)
 
     @cached_property
     def _val_examples(self) -> SourcedExamples:
-        return SourcedExamples(self.val_records, self.cutoff)
+        return SourcedExamples(self.val_records, self.cutoff, self.modals)
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled batches; the order depends on (seed, epoch) alone."""
@@ -223,4 +234,5 @@ class AtomicDataModule(LightningDataModule):
     def _order(self) -> dict[str, Any]:
         """Settings that decide which frame is met when."""
         names = ("val_fraction", "n_train", "split_seed", "batch_size", "seed", "cutoff")
-        return {name: getattr(self, name) for name in names} | {"keys": asdict(self.keys), "priors": self.priors}
+        values = {name: getattr(self, name) for name in names}
+        return values | {"keys": asdict(self.keys), "priors": self.priors, "modals": asdict(self.modals)}

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from equinet.data import Statistics
+from equinet.data import Labels, Statistics, reference_energies
 from equinet.errors import InputError
 from equinet.graph import AtomicGraph
 from equinet.models import NequIPArchitecture, Potential, Prediction
@@ -64,12 +64,13 @@ class PotentialModule(LightningModule):
         self.loss_scales = loss_scales(statistics, loss)
         self.optimizer_settings = optimizer
         self.schedule_settings = schedule
+        isolated_energies, shift = reference_energies(statistics)
         self.potential = Potential(
             dataclasses.replace(architecture, mean_neighbors=architecture.mean_neighbors or statistics.mean_neighbors),
             species=list(statistics.species),
-            isolated_energies=list(statistics.isolated_energies),
+            isolated_energies=isolated_energies,
             scale=statistics.force_rms or statistics.energy_rms_per_atom or 1.0,
-            shift=list(statistics.shift),
+            shift=shift,
             subtract_isolated=subtract_isolated,
             zbl=zbl,
             dtype=_DTYPES[dtype],
@@ -86,14 +87,18 @@ class PotentialModule(LightningModule):
         assert isinstance(self.average.model, Potential)
         return self.average.model
 
-    def forward(self, graph: AtomicGraph) -> Prediction:
+    def forward(self, graph: AtomicGraph, modal: Tensor | None = None) -> Prediction:
         """Predict with the averaged weights."""
-        prediction: Prediction = self.best_potential(graph)
+        prediction: Prediction = self.best_potential(graph, modal)
         return prediction
+
+    def _modal(self, labels: Labels) -> Tensor | None:
+        """The level of theory of each structure, where there are several."""
+        return labels.modal if self.potential.modals else None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
-        errors = residuals(self.potential(batch.graph), batch.labels, batch.graph)
+        errors = residuals(self.potential(batch.graph, self._modal(batch.labels)), batch.labels, batch.graph)
         terms = loss_terms(errors, self.loss_weights, self.loss_scales)
         loss = terms.energy + terms.forces + terms.stress
         if not torch.isfinite(loss):
@@ -103,7 +108,7 @@ class PotentialModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the errors of one batch of the validation set."""
-        self.val_errors.update(residuals(self(batch.graph), batch.labels, batch.graph))
+        self.val_errors.update(residuals(self(batch.graph, self._modal(batch.labels)), batch.labels, batch.graph))
 
     def on_validation_epoch_start(self) -> None:
         """Begin the sums of errors anew."""

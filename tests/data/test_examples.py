@@ -20,7 +20,8 @@ def test_absent_labels_are_zero_and_marked():
     assert [label.abs().sum() for label in labels[:3]] == [0.0, 0.0, 0.0]
     assert labels.forces.shape == (2, 3)
     assert labels.virial.shape == (1, 3, 3)
-    assert [has.tolist() for has in labels[3:]] == [[False], [False], [False]]
+    assert [has.tolist() for has in labels[3:6]] == [[False], [False], [False]]
+    assert labels.modal.tolist() == [0]
 
 
 def test_labels_of_a_batch_follow_its_structures():

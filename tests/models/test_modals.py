@@ -1,4 +1,4 @@
-"""Several levels of theory in one potential: each gives what a potential of its own would, mixed in a batch or alone."""
+"""Several levels of theory in one potential: each gives what a potential of its own would, in a batch or alone."""
 
 import pytest
 import torch
