@@ -137,7 +137,7 @@ def test_loop_integral_of_a_rotating_force():
     assert fine.value > 100 * FLOAT64.loop_work
 
 
-@pytest.mark.parametrize("kink", [0.0007, 0.0012, 0.0035])
+@pytest.mark.parametrize("kink", [0.0003, 0.0007, 0.0012, 0.0035])
 def test_a_jump_of_the_curvature_beside_the_point_spoils_no_derivative(kink):
     """As when two atoms pass the onset of an XPLOR envelope: the longest step alone is off."""
     step, noise = 2e-3, 1e-14 * np.random.default_rng(0).standard_normal(100)

@@ -28,7 +28,7 @@ from equinet.simulate.verify.check import (
 
 Value = TypeVar("Value", float, Array)
 
-HALVINGS = 3
+HALVINGS = 5
 """Of the step of a finite difference."""
 
 
