@@ -36,23 +36,25 @@ class Gate(nn.Module):
         self.even = even
         self.gates = gates
         self.blocks = [[block.l, 2 * block.l + 1, block.channels] for block in rest]
+        self.sizes = [even + gates, *[(2 * block.l + 1) * block.channels for block in rest]]
+        self.gate_sizes = [even, *[block.channels for block in rest if block.l > 0]]
         self.even_activation = NormalizedActivation("silu")
         self.odd_activation = NormalizedActivation("tanh")
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, dim in] -> [N, dim out]."""
         rows = x.shape[0]
-        scalars = self.even_activation(x.narrow(1, 0, self.even + self.gates))
-        out: List[Tensor] = [scalars.narrow(1, 0, self.even)]
-        gate, start = self.even, self.even + self.gates
-        for block in self.blocks:
+        parts = x.split_with_sizes(self.sizes, dim=1)  # its gradient is one concatenation; a narrow's is padded with 0
+        scalars = self.even_activation(parts[0]).split_with_sizes(self.gate_sizes, dim=1)
+        out: List[Tensor] = [scalars[0]]
+        gate = 1
+        for number, block in enumerate(self.blocks):
             l, components, channels = block[0], block[1], block[2]
-            values = x.narrow(1, start, components * channels)
+            values = parts[number + 1]
             if l == 0:
                 out.append(self.odd_activation(values))
             else:
-                gates = scalars.narrow(1, gate, channels).unsqueeze(1)  # [N, 1, C]
-                out.append((values.reshape(rows, components, channels) * gates).flatten(1))
-                gate += channels
-            start += components * channels
+                gated = values.reshape(rows, components, channels) * scalars[gate].unsqueeze(1)
+                out.append(gated.flatten(1))
+                gate += 1
         return torch.cat(out, dim=1)

@@ -9,12 +9,12 @@ from equinet_kernels import Layout
 
 
 def _shared_blocks(layout_in: Layout, layout_out: Layout) -> List[List[int]]:
-    """For each output block: [offset in the input, 2l + 1, C in, C out]; C in = 0 where the input has no such block."""
-    starts = {block[1:]: (offset, block.channels) for offset, block in zip(layout_in.offsets, layout_in, strict=True)}
+    """For each output block: [number of the input block, 2l + 1, C in, C out]; C in = 0 where there is no such block."""
+    numbers = {block[1:]: (number, block.channels) for number, block in enumerate(layout_in)}
     rows = []
     for block in layout_out:
-        offset, channels = starts.get(block[1:], (0, 0))
-        rows.append([offset, 2 * block.l + 1, channels, block.channels])
+        number, channels = numbers.get(block[1:], (-1, 0))
+        rows.append([number, 2 * block.l + 1, channels, block.channels])
     return rows
 
 
@@ -35,6 +35,7 @@ class EquivariantLinear(nn.Module):
         self, layout_in: Layout, layout_out: Layout, dtype: torch.dtype, bias: bool = False, num_modals: int = 0
     ) -> None:
         super().__init__()
+        self.sizes = [(2 * block.l + 1) * block.channels for block in layout_in]
         self.blocks = _shared_blocks(layout_in, layout_out)
         scalars = [number for number, block in enumerate(layout_out) if block[1:] == (0, 1)]
         self.biased = scalars[0] if scalars else -1  # which block
@@ -48,15 +49,17 @@ class EquivariantLinear(nn.Module):
     def forward(self, x: Tensor, modal: Optional[Tensor] = None) -> Tensor:
         """x [N, dim in], modal [N] int64 where there are several -> [N, dim out]."""
         rows = x.shape[0]
+        parts = x.split_with_sizes(self.sizes, dim=1)  # its gradient is one concatenation; a narrow's is padded with 0
         out: List[Tensor] = []
         for number, weight in enumerate(self.weights):
             block = self.blocks[number]
-            start, components, channels = block[0], block[1], block[2]
+            components, channels = block[1], block[2]
             if channels == 0:
                 out.append(x.new_zeros([rows, components * block[3]]))
             else:
-                x_block = x.narrow(1, start, components * channels).reshape(rows, components, channels)
-                out.append((x_block @ (weight * channels**-0.5)).flatten(1))
+                # two indices: with three torch multiplies atom by atom where the weights need no gradient
+                x_block = parts[block[0]].reshape(rows * components, channels)
+                out.append((x_block @ (weight * channels**-0.5)).view(rows, components * block[3]))
             bias, modal_bias = self.bias, self.modal_bias
             if bias is not None and number == self.biased:
                 out[-1] = out[-1] + bias
@@ -79,6 +82,7 @@ class SpeciesLinear(nn.Module):
     def __init__(self, num_species: int, layout_in: Layout, layout_out: Layout, dtype: torch.dtype) -> None:
         super().__init__()
         self.num_species = num_species
+        self.sizes = [(2 * block.l + 1) * block.channels for block in layout_in]
         self.blocks = _shared_blocks(layout_in, layout_out)
         self.weights = nn.ParameterList(
             nn.Parameter(torch.randn(num_species, b[2], b[3], dtype=dtype)) for b in self.blocks
@@ -90,14 +94,16 @@ class SpeciesLinear(nn.Module):
         # one product with all species' weights side by side, each atom's row zero but in its own species' columns:
         # few species make this cheaper than gathering a matrix for each atom
         one_hot = torch.nn.functional.one_hot(species, self.num_species).to(x.dtype)  # [N, S]
+        parts = x.split_with_sizes(self.sizes, dim=1)
         out: List[Tensor] = []
         for number, weight in enumerate(self.weights):
             block = self.blocks[number]
-            start, components, channels = block[0], block[1], block[2]
+            components, channels = block[1], block[2]
             if channels == 0:
                 out.append(x.new_zeros([rows, components * block[3]]))
             else:
-                x_block = x.narrow(1, start, components * channels).reshape(rows, components, 1, channels)
-                spread = (x_block * one_hot.view(rows, 1, self.num_species, 1)).flatten(2)  # [N, 2l + 1, S C]
-                out.append((spread @ (weight.flatten(0, 1) * channels**-0.5)).flatten(1))
+                x_block = parts[block[0]].reshape(rows, components, 1, channels)
+                spread = (x_block * one_hot.view(rows, 1, self.num_species, 1)).flatten(0, 1).flatten(1)
+                product = spread @ (weight.flatten(0, 1) * channels**-0.5)  # [N (2l + 1), C out]
+                out.append(product.view(rows, components * block[3]))
         return torch.cat(out, dim=1)
