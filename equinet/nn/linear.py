@@ -9,7 +9,7 @@ from equinet_kernels import Layout
 
 
 def _shared_blocks(layout_in: Layout, layout_out: Layout) -> List[List[int]]:
-    """For each output block: [number of the input block, 2l + 1, C in, C out]; C in = 0 where there is no such block."""
+    """For each output block: [number of the input block, 2l + 1, C in, C out]; C in = 0 where there is none."""
     numbers = {block[1:]: (number, block.channels) for number, block in enumerate(layout_in)}
     rows = []
     for block in layout_out:

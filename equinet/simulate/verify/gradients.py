@@ -118,15 +118,16 @@ def hessian_is_symmetric(
 def derivative(function: Callable[[float], Value], step: float) -> Value:
     """First derivative at zero by four-point central differences, with the best of several steps.
 
-    The step is halved HALVINGS times; of the two successive derivatives that agree best, the second is returned. So
-    rounding and curvature decide, each for what it spoils (Ridders, Adv. Eng. Softw. 4, 75 (1982), for two points).
+    The step is halved HALVINGS times; of the two successive derivatives that agree best, the second is returned
+    (Ridders, Adv. Eng. Softw. 4, 75 (1982), for two points). Rounding errors double with each halving, and so does what
+    an agreement must be better by: two of the shortest steps may agree by chance.
     """
     steps = [2 * step * 0.5**halving for halving in range(HALVINGS + 2)]
     odd = [function(x) - function(-x) for x in steps]
     found = [(8 * inner - outer) / (6 * x) for outer, inner, x in zip(odd, odd[1:], steps, strict=False)]
     if not np.all([np.isfinite(value).all() for value in found]):
         return float("nan") * found[0]
-    changes = [float(np.max(np.abs(finer - coarser))) for coarser, finer in pairwise(found)]
+    changes = [2**k * float(np.max(np.abs(finer - coarser))) for k, (coarser, finer) in enumerate(pairwise(found))]
     return found[int(np.argmin(changes)) + 1]
 
 
