@@ -53,6 +53,7 @@ class Cost:
         step: one step of dynamics, everything included.
         neighbor_list: its part of the step; None where the calculator is another package's.
         model: energy, forces and stress from the graph; None as above.
+        overhead: integrator, ASE and conversions: what is neither of these; None as above.
         steps: how many counted.
         searches: for neighbours, in all steps; None as above.
         memory: peak in MiB, above what the loaded process held.
@@ -68,19 +69,13 @@ class Cost:
     step: float
     neighbor_list: float | None
     model: float | None
+    overhead: float | None
     steps: int
     searches: int | None
     memory: float
     energy: float
     forces: np.ndarray
     stress: np.ndarray | None
-
-    @property
-    def overhead(self) -> float | None:
-        """Integrator, ASE and conversions: what is neither neighbour list nor model, seconds."""
-        if self.neighbor_list is None or self.model is None:
-            return None
-        return self.step - self.neighbor_list - self.model
 
     def ns_per_day(self, timestep: float) -> float:
         """Simulated time in a day with a time step in fs, ns."""
@@ -124,19 +119,18 @@ def measure_side(run: Side, atoms: Atoms, seconds: float, timestep: float) -> Co
         if done.returncode:
             raise InputError(f"{run.package}, {len(atoms)} atoms: {_reason(run, done)}")
         found = json.loads(answer.read_text(encoding="utf-8"))
-    medians = {
-        name: None if found[name] is None else statistics.median(found[name])
-        for name in ("step_s", "list_s", "model_s")
-    }
-    assert medians["step_s"] is not None
+    ours = found["list_s"] is not None
+    rows = zip(*(found[name] for name in ("step_s", "list_s", "model_s")), strict=True) if ours else ()
+    overheads = [step - neighbor_list - model for step, neighbor_list, model in rows]
     return Cost(
         package=run.package,
         version=found["version"],
         threads=found["threads"],
         atoms=len(atoms),
-        step=medians["step_s"],
-        neighbor_list=medians["list_s"],
-        model=medians["model_s"],
+        step=statistics.median(found["step_s"]),
+        neighbor_list=statistics.median(found["list_s"]) if ours else None,
+        model=statistics.median(found["model_s"]) if ours else None,
+        overhead=statistics.median(overheads) if ours else None,
         steps=len(found["step_s"]),
         searches=found["searches"],
         memory=found["memory_mb"],

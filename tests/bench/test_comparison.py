@@ -34,7 +34,8 @@ def test_results_are_the_calculator_s_and_the_parts_make_up_the_step(cost, model
     np.testing.assert_allclose(cost.stress, calculator.get_property("stress", atoms), atol=1e-12)
     assert cost.atoms == 64
     assert 0 < cost.neighbor_list < cost.model < cost.step
-    assert cost.overhead == pytest.approx(cost.step - cost.neighbor_list - cost.model)
+    assert 0 < cost.overhead < 0.5 * cost.step
+    assert cost.neighbor_list + cost.model + cost.overhead == pytest.approx(cost.step, rel=0.3)  # medians each
     assert cost.steps >= 3
     assert 1 <= cost.searches <= cost.steps
     assert 0.1 < cost.memory < 1000
@@ -85,8 +86,7 @@ def test_crystals_fit_the_model():
 
 
 def test_the_figure(cost, tmp_path):
-    other = Cost("mace", "mace", 2, 64, 1.0, None, None, 3, None, 50.0, 0.0, cost.forces, None)
-    assert other.overhead is None
+    other = Cost("mace", "mace", 2, 64, 1.0, None, None, None, 3, None, 50.0, 0.0, cost.forces, None)
     for name, costs in (("one.png", {"equinet": [cost]}), ("two.svg", {"equinet": [cost], "mace": [other]})):
         draw(costs, 1.0, "title", tmp_path / name)
         assert (tmp_path / name).stat().st_size > 5000

@@ -6,7 +6,6 @@ for some envelopes (XPLOR) leave a jump of the curvature at a distance, which a 
 """
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,7 +28,9 @@ from equinet.simulate.verify.check import (
 Value = TypeVar("Value", float, Array)
 
 HALVINGS = 5
-"""Of the step of a finite difference."""
+"""Of the step of a finite difference, at most."""
+STOP = 4.0
+"""Growth of the change from one step to the next, over the least there was, that ends the halving."""
 
 
 def forces_are_gradients(
@@ -118,17 +119,23 @@ def hessian_is_symmetric(
 def derivative(function: Callable[[float], Value], step: float) -> Value:
     """First derivative at zero by four-point central differences, with the best of several steps.
 
-    The step is halved HALVINGS times; of the two successive derivatives that agree best, the second is returned
-    (Ridders, Adv. Eng. Softw. 4, 75 (1982), for two points). Rounding errors double with each halving, and so does what
-    an agreement must be better by: two of the shortest steps may agree by chance.
+    The step is halved until two successive derivatives differ by much more than two before them did: then it is
+    rounding that shows. Of the two that agreed best the second is returned (Ridders, Adv. Eng. Softw. 4, 75 (1982)).
     """
-    steps = [2 * step * 0.5**halving for halving in range(HALVINGS + 2)]
-    odd = [function(x) - function(-x) for x in steps]
-    found = [(8 * inner - outer) / (6 * x) for outer, inner, x in zip(odd, odd[1:], steps, strict=False)]
-    if not np.all([np.isfinite(value).all() for value in found]):
-        return float("nan") * found[0]
-    changes = [2**k * float(np.max(np.abs(finer - coarser))) for k, (coarser, finer) in enumerate(pairwise(found))]
-    return found[int(np.argmin(changes)) + 1]
+    outer = function(2 * step) - function(-2 * step)
+    best, answer, previous = np.inf, None, None
+    for halving in range(HALVINGS + 1):
+        h = step * 0.5**halving
+        inner = function(h) - function(-h)
+        found = (8 * inner - outer) / (12 * h)
+        change = np.inf if previous is None else float(np.max(np.abs(found - previous)))
+        if not np.all(np.isfinite(found)) or change < best:
+            best, answer = change, found
+        if not np.all(np.isfinite(found)) or change > STOP * best:
+            break
+        outer, previous = inner, found
+    assert answer is not None  # the second change is finite, or the value is not
+    return answer
 
 
 def displaced(atoms: Atoms, component: int, distance: float) -> Atoms:
