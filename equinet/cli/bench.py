@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from equinet.models import Potential
 
 HELP = "measure time and memory of a step of dynamics, also against other packages"
-DESCRIPTION = """Measure a step of dynamics on this machine: energy, forces and stress in velocity Verlet from 300 K,
-through ASE. Time is split into neighbour list, model and overhead; memory is the peak above the loaded process. Every
-size runs in a process of its own; times are medians.
+DESCRIPTION = """Measure a step of dynamics on this machine: energy, forces and stress in velocity Verlet from 300 K, by
+ASE. Time is split into neighbour list, model and overhead; memory is the peak above the loaded process. Every size runs
+in a process of its own; times are medians.
 
 Without --structure, crystals of about --atoms atoms are made: silicon if the model knows it.
 
@@ -45,7 +45,12 @@ def main(argv: list[str]) -> int:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--structure", metavar="FILE", type=Path, help="run on this structure (the last frame)")
     what.add_argument(
-        "--atoms", metavar="N", nargs="+", type=positive_integer, default=[64, 512, 4096], help="(default: 64 512 4096)"
+        "--atoms",
+        metavar="N",
+        nargs="+",
+        type=positive_integer,
+        default=[64, 512, 4096],
+        help="sizes of crystals (default: 64 512 4096)",
     )
     parser.add_argument("--against", choices=PEERS, help="run this package too")
     parser.add_argument("--peer-python", metavar="PYTHON", help="of the environment that has it (default: this one)")
@@ -55,9 +60,11 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--timestep", type=float, default=1.0, metavar="FS", help="time step, fs (default: 1)")
     parser.add_argument(
-        "--seconds", type=float, default=10.0, metavar="S", help="to measure each size; 3 steps at least (default: 10)"
+        "--seconds", type=float, default=10.0, metavar="S", help="for each size; 3 steps at least (default: 10)"
     )
-    parser.add_argument("--plot", metavar="FILE", type=Path, default=Path("bench.png"), help="(default: bench.png)")
+    parser.add_argument(
+        "--plot", metavar="FILE", type=Path, default=Path("bench.png"), help="figure (default: bench.png)"
+    )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the numbers")
     add_modal(parser)
     add_device_and_dtype(parser)
@@ -176,14 +183,15 @@ def _print_table(costs: "dict[str, list[Cost]]", timestep: float, model: str) ->
 
     ours = next(iter(costs.values()))
     table = Table(box=SIMPLE)
-    for name in ("atoms", "", "ms/step", "list", "model", "overhead", "atoms/s", "ns/day", "MiB", "ours is faster"):
+    names = ["atoms", "", "ms/step", "list", "model", "overhead", "atoms/s", "ns/day", "MiB"]
+    for name in names + ["ours is faster"] * (len(costs) > 1):
         table.add_column(name, justify="left" if name == "" else "right")
     for our in ours:
         for row in (row for rows in costs.values() for row in rows if row.atoms == our.atoms):
             parts = [_milliseconds(part) for part in (row.step, row.neighbor_list, row.model, row.overhead)]
             speed = [f"{row.atoms / row.step:.3g}", f"{row.ns_per_day(timestep):.3g}", f"{row.memory:.0f}"]
-            ratio = "" if row is our else f"{row.step / our.step:.1f}x"
-            table.add_row(f"{row.atoms}" if row is our else "", row.package, *parts, *speed, ratio)
+            ratio = [] if row is our else [f"{row.step / our.step:.1f}x"]
+            table.add_row(f"{row.atoms}" if row is our else "", row.package, *parts, *speed, *ratio)
     console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
     console.print(f"{model}: dynamics at {timestep:g} fs, {ours[0].threads} threads of {_machine()}", soft_wrap=True)
     console.print("; ".join(rows[0].version for rows in costs.values()), soft_wrap=True)
