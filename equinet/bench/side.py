@@ -55,7 +55,7 @@ def mace(model: str, device: str, dtype: str | None, **arguments: Any) -> Any:
 
 
 def nequip(model: str, device: str, _dtype: str | None, **arguments: Any) -> Any:
-    """NequIP's own, of a file that nequip-compile made; its precision is the file's."""
+    """NequIP's own, of a file that ``nequip-compile --target ase`` made; its precision is the file's."""
     from nequip.integrations.ase import NequIPCalculator
 
     return NequIPCalculator.from_compiled_model(model, device=device, **arguments)

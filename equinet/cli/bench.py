@@ -30,7 +30,7 @@ EXAMPLE = """equinet bench model.safetensors
   equinet bench model.safetensors --structure cell.extxyz --timestep 0.5
   equinet bench 7net-0-fast.safetensors --atoms 64 512 --against sevennet --peer-python ~/sevenn/bin/python"""
 SAME = 0.01
-"""Forces that differ by more than this are not of one potential, eV/Angstrom."""
+"""Results that differ by more than this, eV/atom or eV/Angstrom, are not of one potential."""
 PEERS = ("sevennet", "mace", "nequip")
 
 
@@ -105,7 +105,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     for rows in others:
         gaps = [difference(row, next(our for our in ours if our.atoms == row.atoms)) for row in rows]
         energy, forces = max(gap.energy for gap in gaps), max(gap.forces for gap in gaps)
-        note = "" if forces < SAME else "; these are two potentials: speeds compare, results do not"
+        note = "" if max(energy, forces) < SAME else "; these are two potentials: speeds compare, results do not"
         print(f"results differ from {rows[0].package}'s by at most {energy:.1e} eV/atom and {forces:.1e} eV/A{note}")
     title = f"{arguments.model.name} on {ours[0].threads} threads of {_machine()}, {ours[0].version}"
     draw(costs, arguments.timestep, title, arguments.plot)
@@ -184,7 +184,7 @@ def _print_table(costs: "dict[str, list[Cost]]", timestep: float, model: str) ->
     ours = next(iter(costs.values()))
     table = Table(box=SIMPLE)
     names = ["atoms", "", "ms/step", "list", "model", "overhead", "atoms/s", "ns/day", "MiB"]
-    for name in names + ["ours is faster"] * (len(costs) > 1):
+    for name in names + ["times ours"] * (len(costs) > 1):
         table.add_column(name, justify="left" if name == "" else "right")
     for our in ours:
         for row in (row for rows in costs.values() for row in rows if row.atoms == our.atoms):
