@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.inference.case import STRUCTURES, rattled
-from benchmarks.ops.measure import cpu_name
 from benchmarks.peers import SEVENN, PeerError, peer_python
 from benchmarks.rows import markdown_table, write_rows
 from equinet.bench.comparison import Cost, Side, difference, measure_side
+from equinet.bench.side import processor_name
 from equinet.errors import InputError
 from equinet.interop.sevennet import SHIPPED, import_sevennet
 from equinet.models import save_model
@@ -86,7 +86,7 @@ def compare(model: str, path: Path, structure: str, seconds: float) -> dict[str,
         "versions": ours.version,
         "peer_versions": peer.version,
         "threads": ours.threads,
-        "cpu": cpu_name(),
+        "cpu": processor_name(),
     }
 
 

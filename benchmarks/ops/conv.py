@@ -26,9 +26,10 @@ import torch
 from benchmarks.ops.configurations import MODELS, TABLE, Configuration
 from benchmarks.ops.contenders import RESULTS, E3nn, Ours, e3nn_mode
 from benchmarks.ops.counting import cost
-from benchmarks.ops.measure import copy_bandwidth, cpu_name, free_memory, peak_memory
+from benchmarks.ops.measure import copy_bandwidth, free_memory
 from benchmarks.ops.problem import Problem, make_problem
 from benchmarks.rows import markdown_table, versions, write_rows
+from equinet.bench.side import peak_memory, processor_name
 from equinet_kernels.tolerances import TOLERANCES, relative_error
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -224,7 +225,7 @@ def main() -> int:
         "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
         "versions": f"{versions('equinet-mlip', 'torch', 'e3nn')}, e3nn code {e3nn_mode()}",
         "threads": torch.get_num_threads(),
-        "cpu": cpu_name(),
+        "cpu": processor_name(),
     }
     settings = Settings(
         device=device,

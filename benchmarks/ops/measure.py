@@ -1,4 +1,4 @@
-"""Seconds, peak memory and copy bandwidth, on a CPU or a CUDA device."""
+"""Seconds, free memory and copy bandwidth, on a CPU or a CUDA device."""
 
 import re
 import statistics
@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-
-from equinet.bench.side import peak_memory as peak_memory
 
 T = TypeVar("T")
 Clock = Callable[[Callable[[], T]], tuple[T, float]]
@@ -51,9 +49,3 @@ def copy_bandwidth(device: torch.device) -> float:
     target = torch.zeros_like(source)
     seconds = [timed(device, lambda: target.copy_(source))[1] for _ in range(17)][2:]
     return 2 * COPY_BYTES / statistics.median(seconds)
-
-
-def cpu_name() -> str:
-    """Model name of the processor, as Linux gives it."""
-    found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    return found[1].strip() if found else "unknown"

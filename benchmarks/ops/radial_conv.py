@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.ops.configurations import MODELS, TABLE
-from benchmarks.ops.measure import cpu_name, peak_memory, timed
+from benchmarks.ops.measure import timed
 from benchmarks.ops.problem import Problem, make_problem
 from benchmarks.rows import markdown_table, versions, write_rows
+from equinet.bench.side import peak_memory, processor_name
 from equinet_kernels import ConvSpec, RadialConv, SphericalHarmonics, TabulatedConv, UVUConv, radial_spline
 from equinet_kernels.tolerances import TOLERANCES, relative_error
 
@@ -102,7 +103,7 @@ def measure(name: str, spec: ConvSpec, kind: str, edges: int, rounds: int) -> di
     return {
         "name": name, "kind": kind, "edges": problem.edges, "ours_s": ours_s, "plain_s": plain_s,
         "ratio": plain_s / ours_s, "ours_mb": memory["ours"], "plain_mb": memory["plain"],
-        "memory_ratio": memory["plain"] / memory["ours"], "threads": torch.get_num_threads(), "cpu": cpu_name(),
+        "memory_ratio": memory["plain"] / memory["ours"], "threads": torch.get_num_threads(), "cpu": processor_name(),
         "versions": versions("equinet-mlip", "torch"),
     }  # fmt: skip
 

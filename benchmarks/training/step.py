@@ -18,11 +18,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ops.measure import cpu_name
 from benchmarks.peers import NEQUIP, PeerError, peer_python
 from benchmarks.rows import markdown_table, write_rows
 from benchmarks.training.case import CHANNELS
 from benchmarks.training.steps import Report
+from equinet.bench.side import processor_name
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEED_TARGET = 8.0  # times faster
@@ -127,7 +127,7 @@ def row(name: str, ours: list[Report], peer: list[Report], threads: int) -> dict
         "edges": ours[0].edges,
         "ours_weights": ours[0].weights,
         "peer_weights": peer[0].weights,
-        "cpu": cpu_name(),
+        "cpu": processor_name(),
     }
 
 

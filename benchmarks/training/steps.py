@@ -10,8 +10,8 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from benchmarks.ops.measure import peak_memory
 from benchmarks.rows import versions
+from equinet.bench.side import peak_memory
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import argparse
 import ctypes
 import gc
 import json
+import platform
 import re
 import resource
 import sys
@@ -21,7 +22,7 @@ import ase.io
 import numpy as np
 import torch
 from ase import units
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 from ase.md.verlet import VelocityVerlet
 
 T = TypeVar("T")
@@ -101,6 +102,7 @@ def measure(calculator: Any, atoms: Any, device: torch.device, seconds: float, t
         before the first evaluation.
     """
     MaxwellBoltzmannDistribution(atoms, temperature_K=300, rng=np.random.default_rng(0))
+    Stationary(atoms)
     atoms.calc = calculator
     parts: list[Stopwatch] = []
     if hasattr(calculator, "neighbors"):
@@ -166,6 +168,14 @@ def peak_memory(device: torch.device, call: Callable[[], T]) -> tuple[T, float]:
     before = _resident("VmRSS")
     result = call()
     return result, (_resident("VmHWM") - before) / MEBIBYTE
+
+
+def processor_name() -> str:
+    """Of this machine."""
+    found = None
+    if sys.platform == "linux":
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def _resident(field: str) -> int:

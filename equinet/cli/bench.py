@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equinet.cli.options import add_device_and_dtype, add_modal, add_model, positive_integer, verb_parser
+from equinet.cli.options import add_device_and_dtype, add_modal, add_model, json_object, positive_integer, verb_parser
 from equinet.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def main(argv: list[str]) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     from equinet.bench.comparison import difference, measure_side
     from equinet.bench.figure import draw
+    from equinet.bench.side import processor_name
     from equinet.cli.progress import progress
     from equinet.files import check_output, replacing
     from equinet.models import available_device, load_model, one_modal
@@ -107,7 +108,7 @@ def _bench(arguments: argparse.Namespace) -> int:
         energy, forces = max(gap.energy for gap in gaps), max(gap.forces for gap in gaps)
         note = "" if max(energy, forces) < SAME else "; these are two potentials: speeds compare, results do not"
         print(f"results differ from {rows[0].package}'s by at most {energy:.1e} eV/atom and {forces:.1e} eV/A{note}")
-    title = f"{arguments.model.name} on {ours[0].threads} threads of {_machine()}, {ours[0].version}"
+    title = f"{arguments.model.name} on {ours[0].threads} threads of {processor_name()}, {ours[0].version}"
     draw(costs, arguments.timestep, title, arguments.plot)
     print(f"plot: {arguments.plot}")
     if arguments.json:
@@ -135,12 +136,7 @@ def _sides(arguments: argparse.Namespace, potential: "Potential") -> "list[Side]
         if arguments.peer_python or arguments.peer_model or arguments.peer_arguments != "{}":
             raise InputError(f"--peer-... is for another package; add --against {'|'.join(PEERS)}")
         return [ours]
-    try:
-        keywords = json.loads(arguments.peer_arguments)
-    except ValueError as error:
-        raise InputError(f"--peer-arguments {arguments.peer_arguments!r} is not JSON ({error})") from None
-    if not isinstance(keywords, dict):
-        raise InputError(f"--peer-arguments {arguments.peer_arguments!r} is not a JSON object")
+    keywords = json_object("--peer-arguments", arguments.peer_arguments)
     model = arguments.peer_model
     if model is None and arguments.against == "sevennet":
         model = shipped_name(potential)
@@ -181,6 +177,8 @@ def _print_table(costs: "dict[str, list[Cost]]", timestep: float, model: str) ->
     from rich.console import Console
     from rich.table import Table
 
+    from equinet.bench.side import processor_name
+
     ours = next(iter(costs.values()))
     table = Table(box=SIMPLE)
     names = ["atoms", "", "ms/step", "list", "model", "overhead", "atoms/s", "ns/day", "MiB"]
@@ -193,7 +191,9 @@ def _print_table(costs: "dict[str, list[Cost]]", timestep: float, model: str) ->
             ratio = [] if row is our else [f"{row.step / our.step:.1f}x"]
             table.add_row(f"{row.atoms}" if row is our else "", row.package, *parts, *speed, *ratio)
     console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
-    console.print(f"{model}: dynamics at {timestep:g} fs, {ours[0].threads} threads of {_machine()}", soft_wrap=True)
+    console.print(
+        f"{model}: dynamics at {timestep:g} fs, {ours[0].threads} threads of {processor_name()}", soft_wrap=True
+    )
     console.print("; ".join(rows[0].version for rows in costs.values()), soft_wrap=True)
     console.print(table)
     searches, steps = sum(row.searches or 0 for row in ours), sum(row.steps for row in ours)
@@ -202,18 +202,6 @@ def _print_table(costs: "dict[str, list[Cost]]", timestep: float, model: str) ->
 
 def _milliseconds(seconds: float | None) -> str:
     return "" if seconds is None else f"{1e3 * seconds:.3g}"
-
-
-def _machine() -> str:
-    """The processor's name."""
-    import platform
-
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _plain(cost: "Cost") -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Options that several verbs share, so that they are spelled and explained alike."""
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
 from equinet.errors import InputError
 
@@ -52,6 +54,21 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=natural_number, default=0, metavar="N", help="of the random numbers (default: 0)"
     )
+
+
+def json_object(option: str, text: str) -> dict[str, Any]:
+    """Keyword arguments given as a JSON object.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{option} {text!r} is not JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{option} {text!r} is not a JSON object; give something like '{{\"rc\": 5.0}}'")
+    return values
 
 
 def positive_integer(text: str) -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HELP = "measure a model's errors on labelled structures"
 DESCRIPTION = """Measure a model's errors on labelled structures: energies, forces, stresses, with 95 % intervals
 (bootstrap over frames). With a model of one level of theory of several (--modal), frames whose info names another
-("modal") are left out."""
+(under --modal-key) are left out."""
 
 ROWS = {
     "energy per atom, meV/atom": "energy_{}_mev_per_atom",
@@ -48,6 +48,7 @@ def main(argv: list[str]) -> int:
         )
     add_batch_size(parser)
     add_modal(parser)
+    parser.add_argument("--modal-key", default="modal", metavar="KEY", help="info key of levels (default: modal)")
     add_device_and_dtype(parser)
     arguments = parser.parse_args(argv)
 
@@ -64,7 +65,7 @@ def main(argv: list[str]) -> int:
     potential = one_modal(load_model(arguments.model, arguments.device, arguments.dtype), arguments.modal)
     keys = LabelKeys(arguments.energy, arguments.forces, arguments.stress, arguments.virial)
     records = read_records(arguments.data, keys)
-    tested = _of_level(records.records, potential.provenance.get("modal"), str(arguments.data))
+    tested = _of_modal(records.records, potential.provenance.get("modal"), arguments.modal_key, str(arguments.data))
     with progress("testing", len(tested)) as done:
         evaluation = evaluate(potential, tested, arguments.batch_size, arguments.by, done)
     print_tables(evaluation, f"{arguments.model} on {arguments.data}")
@@ -79,13 +80,13 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _of_level(records: "Sequence[Record]", modal: str | None, path: str) -> "list[Record]":
-    """Those records that name no other level of theory ("modal" in their info) than the model's.
+def _of_modal(records: "Sequence[Record]", modal: str | None, key: str, path: str) -> "list[Record]":
+    """Those records that name no other level of theory than the model's.
 
     Raises:
         InputError: there are none.
     """
-    kept = [record for record in records if modal is None or str(record.info.get("modal", modal)) == modal]
+    kept = [record for record in records if modal is None or str(record.info.get(key, modal)) == modal]
     if not kept:
         raise InputError(f"{path}: every frame's modal is another than the model's, {modal}")
     if len(kept) < len(records):

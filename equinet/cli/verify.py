@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equinet.cli.options import add_device_and_dtype, add_modal, add_seed, verb_parser
+from equinet.cli.options import add_device_and_dtype, add_modal, add_seed, json_object, verb_parser
 from equinet.errors import InputError
 
 if TYPE_CHECKING:
@@ -105,12 +105,7 @@ def load_calculator(name: str, arguments: str) -> Any:
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
         raise InputError(f"--calculator {name!r} is not of the form MODULE:CLASS, such as ase.calculators.emt:EMT")
-    try:
-        keywords = json.loads(arguments)
-    except ValueError as error:
-        raise InputError(f"--arguments {arguments!r} is not JSON ({error})") from None
-    if not isinstance(keywords, dict):
-        raise InputError(f"--arguments {arguments!r} is not a JSON object; give something like '{{\"rc\": 5.0}}'")
+    keywords = json_object("--arguments", arguments)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:

@@ -51,7 +51,7 @@ def statistics_of_modals(
         priors: as for :func:`equinet.data.compute_statistics`, for every level.
 
     Returns:
-        Counts and rms values of all records together, and in ``levels`` the statistics of each level.
+        Counts and rms values of all records together, and in ``of_modals`` the statistics of each level.
 
     Raises:
         InputError: as :func:`equinet.data.compute_statistics`; a record of no level; a level without records.
@@ -63,7 +63,7 @@ def statistics_of_modals(
     for name, own in zip(modals.names, sorted_records, strict=True):
         if not own:
             raise InputError(f"no frame to train on has {modals.key} {name!r}, a name in model.architecture.modals")
-        levels.append(replace(compute_statistics(own, cutoff, priors), level=name))
+        levels.append(replace(compute_statistics(own, cutoff, priors), modal=name))
     return pooled_statistics(records, cutoff, levels)
 
 
@@ -73,21 +73,21 @@ def reference_energies(statistics: Statistics) -> tuple[list[float], list[float]
     An element that a level's frames lack has the E0 and shift of the first level that has it, with a warning: they
     mean little there.
     """
-    if not statistics.levels:
+    if not statistics.of_modals:
         return list(statistics.isolated_energies), list(statistics.shift)
     isolated: list[list[float]] = []
     shifts: list[list[float]] = []
-    for level in statistics.levels:
+    for level in statistics.of_modals:
         isolated.append([])
         shifts.append([])
         for number in statistics.species:
             source = level
             if number not in level.species:
-                source = next(other for other in statistics.levels if number in other.species)
+                source = next(other for other in statistics.of_modals if number in other.species)
                 symbol = SYMBOLS[number]
                 warnings.warn(
-                    f"no frame of {level.level} has {symbol}; its E0 is taken from {source.level}, so do not use "
-                    f"{level.level} for {symbol}",
+                    f"no frame of {level.modal} has {symbol}; its E0 is taken from {source.modal}, so do not use "
+                    f"{level.modal} for {symbol}",
                     DataWarning,
                 )
             place = source.species.index(number)

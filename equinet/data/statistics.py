@@ -50,13 +50,13 @@ class Statistics:
     frames_without_edges: int
     isolated_frames: int  # isolated-atom frames: they give E0 and are not trained on
     energy_key: str | None  # key(s) the energies were read from
-    level: str = ""  # of theory, where there are several
-    levels: tuple["Statistics", ...] = ()  # of each level of theory; E0s and shifts stand there alone
+    modal: str = ""  # of theory, where there are several
+    of_modals: tuple["Statistics", ...] = ()  # of each level of theory; E0s and shifts stand there alone
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         plain = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
-        return plain | {"levels": [level.to_dict() for level in self.levels]}
+        return plain | {"of_modals": [level.to_dict() for level in self.of_modals]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Statistics":
@@ -66,7 +66,7 @@ class Statistics:
             TypeError: when fields are missing or unknown.
         """
         fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
-        fields["levels"] = tuple(map(cls.from_dict, fields.get("levels", ())))
+        fields["of_modals"] = tuple(map(cls.from_dict, fields.get("of_modals", ())))
         return cls(**fields)
 
 
@@ -144,7 +144,7 @@ def pooled_statistics(records: Sequence[Record], cutoff: float, levels: Sequence
     return Statistics(
         species=tuple(sorted(set().union(*(level.species for level in levels)))),
         isolated_energies=(),
-        isolated_energies_source="; ".join(f"{level.level}: {level.isolated_energies_source}" for level in levels),
+        isolated_energies_source="; ".join(f"{level.modal}: {level.isolated_energies_source}" for level in levels),
         from_isolated=(),
         rank=None,
         regressed_species=0,
@@ -155,7 +155,7 @@ def pooled_statistics(records: Sequence[Record], cutoff: float, levels: Sequence
         energy_rms_per_atom=float(np.sqrt(np.average([r * r for r, _ in rms], weights=[n for _, n in rms])))
         if rms
         else None,
-        levels=tuple(levels),
+        of_modals=tuple(levels),
         **_without_energies(isolated, training, cutoff),
     )
 

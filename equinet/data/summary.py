@@ -23,7 +23,7 @@ def summarize(reports: Sequence[ReadReport], statistics: Statistics, check: Stre
     lines = []
     for report in reports:
         lines += _of_file(report)
-    atoms = [line for level in statistics.levels or [statistics] for line in _of_atoms(level)]
+    atoms = [line for level in statistics.of_modals or [statistics] for line in _of_atoms(level)]
     return [*lines, *_of_training(statistics), *atoms, *([check.line()] if check else [])]
 
 
@@ -74,7 +74,7 @@ def _of_training(s: Statistics) -> list[str]:
 
 
 def _of_atoms(s: Statistics) -> list[str]:
-    title = f"{s.level}, {s.frames} frames: " if s.level else ""
+    title = f"{s.modal}, {s.frames} frames: " if s.modal else ""
     lines = [f"{title}E0 from {s.isolated_energies_source}:"]
     for i, z in enumerate(s.species):
         source = "isolated atom" if s.from_isolated[i] else "regression"

@@ -58,17 +58,22 @@ class VerletList:
         # copies: a graph is immutable, but dynamics moves the caller's arrays in place
         positions, cell = np.array(positions, dtype=np.float64, order="C"), np.array(cell, dtype=np.float64)
         numbers, pbc = np.array(numbers, dtype=np.int64), np.array(pbc, dtype=bool)
-        if self._search is None or not self._search.covers(positions, numbers, cell, pbc, self.cutoff):
-            self._search = _search(positions, numbers, cell, pbc, self.cutoff + self.skin, self.device)
+        search, motion = self._search, None
+        if search is not None:
+            motion = search.motion(positions, numbers, cell, pbc)
+        if search is None or motion is None or not _least(search.reach, motion) >= self.cutoff:
+            search = self._search = _search(positions, numbers, cell, pbc, self.cutoff + self.skin, self.device)
+            motion = Motion(1.0, 0.0)
             self.searches += 1
-        pairs = self._search.pairs._replace(
+        pairs = search.pairs._replace(
             positions=torch.from_numpy(positions).to(self.device),
             numbers=torch.from_numpy(numbers).to(self.device),
             cell=torch.from_numpy(cell)[None].to(self.device),
         )
-        vectors = edge_vectors(pairs.positions, pairs.cell, pairs.batch, pairs.images, self._search.topology)  # [E, 3]
+        vectors = edge_vectors(pairs.positions, pairs.cell, pairs.batch, pairs.images, search.topology)  # [E, 3]
         squares = (vectors * vectors).sum(dim=1)  # [E]
-        if len(squares) and float(squares.min()) < CLOSEST_APPROACH**2:
+        # looked at only where two atoms may have met: it makes the host wait for a GPU
+        if _least(search.closest, motion) < CLOSEST_APPROACH and float(squares.min()) < CLOSEST_APPROACH**2:
             build_graph(positions, numbers, cell, pbc, self.cutoff)  # it says which atoms
         near = torch.nonzero(squares < self.cutoff**2).squeeze(1)
         return pairs._replace(
@@ -78,6 +83,21 @@ class VerletList:
         )
 
 
+class Motion(NamedTuple):
+    """What has become of a system since a search: a deformation of the cell, and displacements beside it."""
+
+    shrinkage: float  # smallest singular value of the deformation
+    farthest: float  # largest displacement of an atom, Angstrom
+
+
+def _least(distance: float, motion: Motion) -> float:
+    """How near a pair of atoms at a distance, Angstrom, or farther can be after a motion.
+
+    Its vector v is now v F + d - d', with the displacements d and d' of its atoms beside the deformation F.
+    """
+    return motion.shrinkage * distance - 2.0 * motion.farthest
+
+
 class _Search(NamedTuple):
     """The pairs of a system within a reach, and the system as it was."""
 
@@ -85,33 +105,28 @@ class _Search(NamedTuple):
     cell: NDArray[np.float64]  # [3, 3]
     pbc: NDArray[np.bool_]  # [3]
     reach: float
+    closest: float  # distance of a pair, infinite where there is none
     pairs: AtomicGraph
     topology: EdgeTopology
 
-    def covers(
+    def motion(
         self,
         positions: NDArray[np.float64],
         numbers: NDArray[np.int64],
         cell: NDArray[np.float64],
         pbc: NDArray[np.bool_],
-        cutoff: float,
-    ) -> bool:
-        """Whether every pair nearer than the cutoff now is among the pairs; False too where nothing makes sense.
-
-        A pair that is not among them was at least the reach apart. Its vector v is now v F + d - d', with the motions d
-        and d' of its atoms beside the deformation, and so no shorter than ``s_min(F) reach - 2 max |d|``.
-        """
+    ) -> Motion | None:
+        """What has happened since; None where atoms came or went, other directions are periodic or the cell is none."""
         if positions.shape != self.positions.shape or numbers.shape != positions.shape[:1]:
-            return False
+            return None
         if cell.shape != (3, 3) or not np.isfinite(cell).all() or not np.array_equal(pbc, self.pbc):
-            return False
-        before, shortest = self.positions, self.reach
+            return None
+        before, shrinkage = self.positions, 1.0
         if not np.array_equal(cell, self.cell):
             deformation = np.linalg.solve(complete_cell(self.cell, pbc), complete_cell(cell, pbc))
             before = before @ deformation
-            shortest *= float(np.linalg.svd(deformation, compute_uv=False)[-1])
-        farthest = np.sqrt(((positions - before) ** 2).sum(axis=1).max())
-        return bool(shortest - 2.0 * farthest >= cutoff)
+            shrinkage = float(np.linalg.svd(deformation, compute_uv=False)[-1])
+        return Motion(shrinkage, float(np.sqrt(((positions - before) ** 2).sum(axis=1).max())))
 
 
 def _search(
@@ -125,4 +140,6 @@ def _search(
     """Search the pairs."""
     pairs = move(build_graph(positions, numbers, cell, pbc, reach), device)
     topology = edge_topology(pairs.senders, pairs.receivers, len(positions))
-    return _Search(positions, cell, pbc, reach, pairs, topology)
+    vectors = edge_vectors(pairs.positions, pairs.cell, pairs.batch, pairs.images, topology)
+    closest = float(torch.linalg.vector_norm(vectors, dim=1).min()) if len(vectors) else np.inf
+    return _Search(positions, cell, pbc, reach, closest, pairs, topology)

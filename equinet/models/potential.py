@@ -129,14 +129,17 @@ class Potential(nn.Module):
         """What Python adds to the scripted form: checks, and gradients under ``no_grad``."""
         if graph.numbers.device.type == "cpu":
             self.check_elements(graph.numbers)
-        if (modal is None) == bool(self.modals):
-            raise InputError(
-                f"the potential knows the levels of theory {', '.join(self.modals)}; choose one"
-                if self.modals
-                else "the potential knows one level of theory; there is nothing to choose"
-            )
+        self._check_modal(modal)
         with torch.enable_grad():
             return self._differentiated(graph, modal)
+
+    @torch.jit.unused
+    def _check_modal(self, modal: Optional[Tensor]) -> None:
+        """A modal where there are several, and none where there is one."""
+        if self.modals and modal is None:
+            raise InputError(f"the potential knows the levels of theory {', '.join(self.modals)}; choose one")
+        if not self.modals and modal is not None:
+            raise InputError("the potential knows one level of theory; there is nothing to choose")
 
     def _differentiated(self, graph: AtomicGraph, modal: Optional[Tensor]) -> Prediction:
         """Energies and their derivatives with respect to positions and strain."""
@@ -182,6 +185,7 @@ class Potential(nn.Module):
         if graph.cell.shape[0] != 1:
             raise InputError("a Hessian is of one structure; split the batch")
         self.check_elements(graph.numbers)
+        self._check_modal(modal)
         with torch.enable_grad():
             positions = graph.positions.detach().requires_grad_(True)
             energy = self._energies(graph, positions, torch.zeros_like(graph.cell), modal)[0].mean(dim=0).sum()

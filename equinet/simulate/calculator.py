@@ -77,7 +77,8 @@ class Calculator(ASECalculator):
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None  # set by ASE just above
         atoms = self.atoms
-        self.potential.check_elements(torch.from_numpy(atoms.numbers))
+        if self.device.type != "cpu":  # there the potential does so itself
+            self.potential.check_elements(torch.from_numpy(atoms.numbers))
         graph = self.neighbors.graph(atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc)
         self.results = self._predicted(graph)
 

@@ -30,14 +30,14 @@ def frames(modal, formulas, noise=0.0):
 def test_each_level_has_references_of_its_own():
     records = frames("PBE", ["CH4", "H2O", "CO2", "H2"], noise=0.1) + frames("R2SCAN", ["CH4", "CO2", "CO"], noise=0.3)
     s = statistics_of_modals(records, 2.0, BOTH)
-    assert [level.level for level in s.levels] == ["PBE", "R2SCAN"]
+    assert [level.modal for level in s.of_modals] == ["PBE", "R2SCAN"]
     isolated, shifts = reference_energies(s)
     np.testing.assert_allclose(isolated[0], list(E0.values()))
     np.testing.assert_allclose(isolated[1], [E0[x] + OFFSET[x] for x in "HCO"])
     assert np.shape(shifts) == (2, 3)
     assert (s.frames, s.isolated_frames, s.species) == (7, 6, (1, 6, 8))
-    assert [level.frames for level in s.levels] == [4, 3]
-    squares = [level.energy_rms_per_atom**2 * level.frames for level in s.levels]
+    assert [level.frames for level in s.of_modals] == [4, 3]
+    squares = [level.energy_rms_per_atom**2 * level.frames for level in s.of_modals]
     assert s.energy_rms_per_atom == pytest.approx(np.sqrt(sum(squares) / 7))
     assert Statistics.from_dict(json.loads(json.dumps(s.to_dict()))) == s
     text = "\n".join(summarize([], s, None))
@@ -50,7 +50,7 @@ def test_one_level_without_a_name_is_as_before():
 
     records = frames("PBE", ["CH4", "H2O", "H2"])
     s = compute_statistics(records, 2.0)
-    assert s.levels == ()
+    assert s.of_modals == ()
     assert reference_energies(s) == (list(s.isolated_energies), list(s.shift))
     assert [Modals().index(one) for one in records] == [0] * len(records)
 

@@ -129,6 +129,8 @@ def test_what_cannot_be_chosen(graphs):
     potential = make()
     with pytest.raises(InputError, match="knows the levels of theory PBE, R2SCAN; choose one"):
         potential(graphs[0])
+    with pytest.raises(InputError, match="choose one"):
+        potential.hessian(graphs[0])
     with pytest.raises(InputError, match="say which with --modal"):
         Calculator(potential)
     with pytest.raises(InputError, match="knows no 'LDA'; there are PBE, R2SCAN"):

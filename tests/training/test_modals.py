@@ -24,12 +24,12 @@ def two_levels(tmp_path_factory):
     frames = copper_frames(24)
     mean = np.mean([atoms.get_potential_energy() for atoms in frames])
     for number, atoms in enumerate(frames):
-        atoms.info["theory"] = atoms.info["modal"] = "soft"
+        atoms.info["theory"] = "soft"
         if number % 2:
             energy = mean + FACTOR * (atoms.get_potential_energy() - mean) - OFFSET * len(atoms)
             values = {"energy": energy, "forces": FACTOR * atoms.get_forces(), "stress": FACTOR * atoms.get_stress()}
             atoms.calc = SinglePointCalculator(atoms, **values)
-            atoms.info["theory"] = atoms.info["modal"] = "stiff"
+            atoms.info["theory"] = "stiff"
     path = tmp_path_factory.mktemp("levels") / "copper.extxyz"
     ase.io.write(path, frames)
     return path
@@ -64,7 +64,7 @@ def test_both_levels_are_learnt(tiny_config, two_levels, tmp_path, capsys):
     model = str(run / "model.safetensors")
     assert main(["test", model, str(two_levels)]) == 1
     assert "knows the levels of theory soft, stiff; say which with --modal" in capsys.readouterr().err
-    assert main(["test", model, str(two_levels), "--modal", "stiff"]) == 0
+    assert main(["test", model, str(two_levels), "--modal", "stiff", "--modal-key", "theory"]) == 0
     assert "12 frames of other levels than stiff are left out" in capsys.readouterr().err
     # a resumed run goes on with the same data
     assert train(tiny_config, two_levels, *options[2:], "--trainer.max_epochs", 61, "--ckpt_path", "last") == 0
