@@ -30,13 +30,17 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a path in the same folder to write to; on success it becomes ``path``, on an exception it is removed.
 
     Raises:
-        InputError: the file cannot be written (see :func:`check_output`).
+        InputError: the file cannot be written (see :func:`check_output`), or the disk is full.
     """
     check_output(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
         commit(partial, path)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}; what was there before is kept; make room and go on"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 

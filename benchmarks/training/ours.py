@@ -5,10 +5,10 @@ import torch
 
 from benchmarks.training import case
 from benchmarks.training.steps import Side, answer, measure, parser
-from equinet.data import Record, compute_statistics
+from equinet.data import Record, compute_statistics, make_example
 from equinet.models import NequIPArchitecture
-from equinet.training.batch import SourcedExamples, collate_batch
-from equinet.training.losses import LossWeights
+from equinet.training.batch import make_batch
+from equinet.training.losses import LossSettings
 from equinet.training.module import PotentialModule
 from equinet.training.optimization import OptimizerSettings, build_optimizer
 from equinet_kernels import explain
@@ -26,7 +26,7 @@ def prepare() -> Side:
         forces=frame.forces,
         virial=-frame.stress * np.linalg.det(frame.cell),
     )
-    batch = collate_batch([SourcedExamples([record], case.CUTOFF)[0]])
+    batch = make_batch([make_example(record, case.CUTOFF)], [record.source])
     torch.manual_seed(0)
     module = PotentialModule(
         compute_statistics([record], case.CUTOFF),
@@ -41,13 +41,13 @@ def prepare() -> Side:
             radial_hidden=[case.RADIAL_HIDDEN],
             mean_neighbors=case.MEAN_NEIGHBORS,
         ),
-        loss=LossWeights(energy=1 / 3, forces=1 / 3, stress=1 / 3, units="raw"),  # of sum one, as the peer has them
+        loss=LossSettings(energy=1 / 3, forces=1 / 3, stress=1 / 3, units="raw"),  # of sum one, as the peer has them
         ema_decay=None,  # the peer's plain module has no average either
     ).train()
     choices = explain(module.potential)
     return Side(
         weights=[weight for weight in module.potential.parameters() if weight.requires_grad],
-        loss=lambda: module.training_step(batch, 0),
+        loss=lambda: module.terms(batch, module.loss.settings.final_weights).sum(),
         edges=len(batch.graph.senders),
         digest=case.digest(frame),
         packages=("equinet-mlip",),

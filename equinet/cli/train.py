@@ -12,15 +12,24 @@ def main(argv: list[str]) -> int:
         argv: what follows ``equinet train``.
 
     Returns:
-        The exit code.
+        The exit code: 128 + the signal's number where a signal ended the run.
 
     Raises:
         InputError: for anything wrong with the configuration, the data or the machine.
     """
     from equinet.training.configuration import TrainCLI, expand_shorthands
     from equinet.training.quiet import quiet_third_parties
+    from equinet.training.signals import StoppedBySignal
 
     with quiet_third_parties():
-        run = TrainCLI(expand_shorthands(argv)).fit()
-    sys.stdout.write(f"model: {run.model}\n")
+        training = TrainCLI(expand_shorthands(argv))
+        try:
+            run = training.fit()
+        except StoppedBySignal as stop:
+            if not training.first:
+                return 0  # the first process answers for all
+            sys.stderr.write(f"equinet: {stop}; the checkpoint is written; go on with: {training.go_on_command()}\n")
+            return 128 + stop.signal
+    if training.first:
+        sys.stdout.write(f"model: {run.model}\n")
     return 0

@@ -18,8 +18,12 @@ from equinet.data.reader import read_records as read_records
 from equinet.data.record import Record as Record
 from equinet.data.record import separate_isolated_atoms as separate_isolated_atoms
 from equinet.data.record import split_records as split_records
+from equinet.data.sizes import FrameSizes as FrameSizes
+from equinet.data.sizes import frame_sizes as frame_sizes
 from equinet.data.statistics import Statistics as Statistics
 from equinet.data.statistics import compute_statistics as compute_statistics
 from equinet.data.stress_check import StressCheck as StressCheck
 from equinet.data.stress_check import check_stress as check_stress
 from equinet.data.summary import summarize as summarize
+from equinet.data.weights import FrameWeights as FrameWeights
+from equinet.data.writer import write_examples as write_examples

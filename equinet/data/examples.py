@@ -24,6 +24,7 @@ class Labels(NamedTuple):
     has_forces: Tensor  # [B] bool
     has_virial: Tensor  # [B] bool
     modal: Tensor  # [B] int64, the level of theory; 0 where there is one only
+    weight: Tensor  # [B] float64, in the loss
 
 
 class Example(NamedTuple):
@@ -43,13 +44,14 @@ def graph_from_atoms(atoms: Atoms, cutoff: float) -> AtomicGraph:
     return build_graph(atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc, cutoff)
 
 
-def make_example(record: Record, cutoff: float, modal: int = 0) -> Example:
+def make_example(record: Record, cutoff: float, modal: int = 0, weight: float = 1.0) -> Example:
     """Build the graph of a record and turn its labels into tensors.
 
     Args:
         record: one structure.
         cutoff: Angstrom.
         modal: number of its level of theory.
+        weight: of the structure in the loss.
 
     Raises:
         InputError: what :func:`equinet.graph.build_graph` finds wrong, with the file and the frame.
@@ -68,6 +70,7 @@ def make_example(record: Record, cutoff: float, modal: int = 0) -> Example:
         has_forces=torch.tensor([record.forces is not None]),
         has_virial=torch.tensor([record.virial is not None]),
         modal=torch.tensor([modal]),
+        weight=torch.tensor([weight], dtype=torch.float64),
     )
     return Example(graph, labels)
 
@@ -84,29 +87,41 @@ def collate_examples(examples: Sequence[Example]) -> Example:
 
 
 class ExampleDataset(Dataset[Example]):
-    """Examples of records, made when first asked for and kept: for sets that fit in memory.
-
-    With worker processes each worker keeps its own copies.
+    """Examples of records, made when asked for.
 
     Args:
         records: structures and labels.
         cutoff: Angstrom.
         modal_of: number of a record's level of theory, where there are several.
+        weight_of: weight of a record in the loss.
+        keep: whether examples are kept once they are made, for sets that fit in memory; with worker processes each
+            worker keeps its own.
     """
 
     def __init__(
-        self, records: Sequence[Record], cutoff: float, modal_of: Callable[[Record], int] = lambda record: 0
+        self,
+        records: Sequence[Record],
+        cutoff: float,
+        modal_of: Callable[[Record], int] = lambda record: 0,
+        weight_of: Callable[[Record], float] = lambda record: 1.0,
+        keep: bool = True,
     ) -> None:
-        self.records = list(records)
+        self.records = records
         self.cutoff = cutoff
-        self.modals = [modal_of(record) for record in self.records]
-        self._examples: list[Example | None] = [None] * len(self.records)
+        self.modal_of = modal_of
+        self.weight_of = weight_of
+        self._kept: dict[int, Example] | None = {} if keep else None
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> Example:
-        example = self._examples[index]
+        if not 0 <= index < len(self.records):
+            raise IndexError(f"no example {index} among {len(self.records)}")  # what ends a loop over the data set
+        example = None if self._kept is None else self._kept.get(index)
         if example is None:
-            example = self._examples[index] = make_example(self.records[index], self.cutoff, self.modals[index])
+            record = self.records[index]
+            example = make_example(record, self.cutoff, self.modal_of(record), self.weight_of(record))
+            if self._kept is not None:
+                self._kept[index] = example
         return example

@@ -86,7 +86,8 @@ def from_pyg(data: "Data") -> Example:
         values.append(_attribute(data, name, torch.zeros(shape)).to(torch.float64).reshape(shape))
         present.append(_attribute(data, f"has_{name}", there).reshape(structures))
     modal = _attribute(data, "modal", torch.zeros(structures, dtype=torch.int64)).reshape(structures)
-    return Example(graph, Labels._make([*values, *present, modal]))
+    weight = _attribute(data, "weight", torch.ones(structures)).to(torch.float64).reshape(structures)
+    return Example(graph, Labels._make([*values, *present, modal, weight]))
 
 
 def pyg_loader(dataset: Dataset[Example], batch_size: int, shuffle: bool, **options: Any) -> "DataLoader":

@@ -104,24 +104,33 @@ def _parents(key: str) -> list[str]:
     return [".".join(parts[:n]) for n in range(1, len(parts))]
 
 
-def check_same_model(began: dict[str, Any], now: dict[str, Any], path: Path) -> None:
-    """Refuse to resume with another model, loss or optimiser: what the checkpoint holds would silently win, or clash.
+def changed_keys(began: dict[str, Any], now: dict[str, Any], path: Path) -> list[str]:
+    """Compare the configuration of today with that a run began with.
 
     Args:
         began: the configuration the run began with.
         now: that of today.
         path: where the first stands.
 
+    Returns:
+        A line for each key that may differ and does. Settings of the data that decide which frame is met when are
+        compared by the data module, with the checkpoint.
+
     Raises:
-        InputError: a key of ``model`` differs.
+        InputError: a key of ``model`` differs: what the checkpoint holds would silently win, or clash.
     """
-    before, after = (dict(_items({"model": config.get("model") or {}})) for config in (began, now))
+    before, after = (dict(_items({key: config.get(key) or {} for key in now})) for config in (began, now))
+    lines = []
     for key in sorted(before.keys() | after.keys()):
-        if before.get(key) != after.get(key):
+        if before.get(key) == after.get(key) or key in ("run_dir", "resume"):
+            continue
+        if key.startswith("model."):
             raise InputError(
                 f"{key} is {after.get(key)}, but the run began with {before.get(key)} ({path}); "
-                "keep it to resume, or start a new run without --ckpt_path"
+                "keep it to resume, or start a new run (another run_dir, and neither --ckpt_path nor --resume)"
             )
+        lines.append(f"{key} is {after.get(key)} from now on; the run began with {before.get(key)}")
+    return lines
 
 
 def one_line(message: str) -> str:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -18,14 +18,15 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from equinet.data import StressCheck, check_stress, summarize
 from equinet.errors import InputError
 from equinet.training.checkpoint import AtomicCheckpointIO, Checkpoints
-from equinet.training.config_keys import check_key, check_same_model, given_keys, one_line, read_yaml
+from equinet.training.config_keys import changed_keys, check_key, given_keys, one_line, read_yaml
 from equinet.training.datamodule import AtomicDataModule
 from equinet.training.history import History
 from equinet.training.loggers import LoggerName, finish_loggers, make_loggers
 from equinet.training.module import PotentialModule
+from equinet.training.processes import data_parallel, is_first_process, processes_wanted
 from equinet.training.progress import TrainingProgress
 from equinet.training.provenance import collect_provenance, write_provenance
-from equinet.training.run_directory import RunDirectory, new_run, resumed_run
+from equinet.training.run_directory import RunDirectory, new_run, newest_run, resumed_run
 from equinet.training.stopping import StopAtStep
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -38,6 +39,7 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "num_sanity_val_steps": 0,
     "enable_model_summary": False,
     "use_distributed_sampler": False,  # the order of batches is the data module's
+    "reload_dataloaders_every_n_epochs": 1,  # each epoch has a plan of its own, which may be longer than the last
 }
 """What differs from Lightning's own defaults. Every key can be set in the configuration."""
 
@@ -66,6 +68,7 @@ class TrainCLI(LightningCLI):
 
     def __init__(self, args: Sequence[str]) -> None:
         set_parsing_settings(docstring_parse_attribute_docstrings=True)
+        self._for_help = bool({"-h", "--help"} & set(args))
         super().__init__(
             PotentialModule,
             AtomicDataModule,
@@ -95,11 +98,19 @@ class TrainCLI(LightningCLI):
             "--checkpoint_every_n_steps", type=int | None, default=None, help="besides after every epoch"
         )
         parser.add_argument("--ckpt_path", type=str | None, default=None, help='resume: "last", or a checkpoint')
+        parser.add_argument(
+            "--resume",
+            type=Literal["never", "auto"],
+            default="never",
+            help="auto: go on with the newest run in run_dir if there is one, so that a job can be submitted again",
+        )
         super().add_default_arguments_to_parser(parser)
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the keys of trainer, model and data; keep --help to those of use to most."""
         super().add_core_arguments_to_parser(parser)
+        if not self._for_help:
+            return  # what is not shown would not be written to the run's config.yaml either
         shown = {f"trainer.{name}" for name in SHOWN_TRAINER_KEYS}
         for action in parser._actions:
             if action.dest.startswith("trainer.") and action.dest not in shown:
@@ -128,9 +139,21 @@ class TrainCLI(LightningCLI):
         """Find the run to resume before any data is read; refuse a GPU that is not there."""
         self.run: RunDirectory | None = None
         self.checkpoint: Path | None = None
+        self.first = is_first_process()
+        base = Path(self.config.run_dir)
         if self.config.ckpt_path is not None:
-            self.run, self.checkpoint = resumed_run(Path(self.config.run_dir), self.config.ckpt_path)
-            check_same_model(read_yaml(self.run.config), self._configuration(), self.run.config)
+            self.run, self.checkpoint = resumed_run(base, self.config.ckpt_path)
+        elif self.config.resume == "auto":
+            self.run = newest_run(base)
+            if self.run.last.is_file():
+                self.checkpoint = self.run.last
+            else:  # killed before its first checkpoint
+                if self.first:
+                    self.run.discard_unless_trained()
+                self.run = None
+        if self.checkpoint is not None and self.run is not None:
+            lines = changed_keys(read_yaml(self.run.config), self._configuration(), self.run.config)
+            self._say(f"resuming {self.run.path} from {self.checkpoint}", *lines)
         wanted = str(self.config.trainer.accelerator)
         if wanted in ("gpu", "cuda") and not torch.cuda.is_available():
             raise InputError(f"trainer.accelerator is {wanted}, but torch sees no GPU here; use cpu or auto")
@@ -139,12 +162,15 @@ class TrainCLI(LightningCLI):
         """Claim the run directory and add what belongs to every run."""
         resumed = self.checkpoint is not None
         if self.run is None:
-            self.run = new_run(Path(self.config.run_dir))
+            base = Path(self.config.run_dir)
+            # other processes are told the folder when all have started
+            self.run = new_run(base) if self.first else RunDirectory(base)
         self.config.run_dir = str(self.run.path)
         try:
             return self._trainer(self.run, resumed)
         except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
-            self.run.discard_unless_trained()
+            if self.first:
+                self.run.discard_unless_trained()
             raise InputError("trainer: " + " ".join(str(error).split())) from error
 
     def _trainer(self, run: RunDirectory, resumed: bool) -> Trainer:
@@ -152,7 +178,7 @@ class TrainCLI(LightningCLI):
         check = check_stress(self.datamodule.train_records) if statistics.frames_with_stress else None
         self._announce(run, check)
         provenance = collect_provenance(self.datamodule, self._configuration(), check)
-        if not resumed:
+        if self.first and not resumed:
             write_provenance(run, provenance, self.datamodule.split_sources())
         chosen = self.config_init.trainer
         callbacks = [
@@ -162,11 +188,15 @@ class TrainCLI(LightningCLI):
         ]
         if chosen.enable_progress_bar is not False:
             callbacks.append(TrainingProgress())
+        processes = processes_wanted(chosen)
         if chosen.max_steps > 0:
-            per_epoch = math.ceil(len(self.datamodule.train_dataloader()) / chosen.accumulate_grad_batches)
+            limit = 1.0 if chosen.limit_train_batches is None else chosen.limit_train_batches
+            per_epoch = self.datamodule.steps_per_epoch(processes, chosen.accumulate_grad_batches, limit)
             callbacks.append(StopAtStep(chosen.max_steps))
             chosen.max_epochs = math.ceil(chosen.max_steps / per_epoch)
             chosen.max_steps = -1
+        if processes > 1 and chosen.strategy == "auto":
+            chosen.strategy = data_parallel(chosen.accumulate_grad_batches)
         chosen.callbacks = callbacks
         chosen.plugins = [*_as_list(chosen.plugins), AtomicCheckpointIO()]
         chosen.logger = [*_as_list(chosen.logger or None), *make_loggers(self.config.loggers, run)] or False
@@ -178,30 +208,42 @@ class TrainCLI(LightningCLI):
         configuration.pop("ckpt_path", None)  # resuming is asked for anew each time
         return configuration
 
+    def _say(self, *lines: str) -> None:
+        if self.first:
+            sys.stdout.write("\n".join(lines) + "\n")
+            sys.stdout.flush()
+
     def _announce(self, run: RunDirectory, check: StressCheck | None) -> None:
         reports = [records.report for records in self.datamodule.record_sets.values()]
         size = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         model = (
             f"model: {size} parameters, {self.config.model.dtype}; seed {self.config.seed}; run directory {run.path}"
         )
-        sys.stdout.write("\n".join([*summarize(reports, self.datamodule.statistics, check), model]) + "\n")
+        self._say(*summarize(reports, self.datamodule.statistics, check), model)
+
+    def go_on_command(self) -> str:
+        """What a user types to go on with this run."""
+        assert self.run is not None
+        return f"equinet train --config {self.run.config} --resume auto"
 
     def fit(self) -> RunDirectory:
         """Train; return where the results are.
 
         Raises:
-            InputError: a loss that is not finite, or a checkpoint that does not fit the configuration.
+            InputError: a loss that is not finite, a checkpoint that does not fit the configuration or cannot be
+                written, a data worker that was killed.
+            StoppedBySignal: the run was told to stop, and has saved.
             KeyboardInterrupt: the user stopped the run.
         """
         assert self.run is not None
         try:
             with _fresh_memory_unfilled():
                 self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
-            if not self.run.model.exists():
+            if self.first and not self.run.model.exists():
                 raise InputError("no step was taken, so there is no model; give trainer.max_time or max_epochs more")
         except SystemExit as error:  # Lightning's answer to Ctrl-C
             if self.run.last.exists():
-                sys.stderr.write(f"go on with: equinet train --config {self.run.config} --ckpt_path last\n")
+                sys.stderr.write(f"go on with: {self.go_on_command()}\n")
             raise KeyboardInterrupt from error
         except RuntimeError as error:
             if self.checkpoint is not None and "state_dict" in str(error):
@@ -209,10 +251,16 @@ class TrainCLI(LightningCLI):
                     f"{self.checkpoint} does not fit the model of this configuration; keep the model's settings to "
                     "resume, or start a new run without --ckpt_path"
                 ) from error
+            if "DataLoader worker" in str(error):
+                raise InputError(
+                    "a process that builds batches was killed, by the system if memory ran out; give fewer "
+                    f"data.num_workers or smaller batches. Go on with: {self.go_on_command()}"
+                ) from error
             raise
         finally:
             finish_loggers(self.trainer.loggers)
-            self.run.discard_unless_trained()
+            if self.first:
+                self.run.discard_unless_trained()
         return self.run
 
 

@@ -3,6 +3,8 @@
 The constructor's arguments are the ``data:`` part of a configuration file.
 """
 
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -11,15 +13,20 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from equinet.data import (
+    ExampleDataset,
+    FrameWeights,
     LabelKeys,
     Modals,
     Record,
     RecordSet,
     Statistics,
     compute_statistics,
+    frame_sizes,
     read_records,
     samples,
     separate_isolated_atoms,
@@ -28,8 +35,9 @@ from equinet.data import (
 )
 from equinet.errors import InputError
 from equinet.files import sha256
-from equinet.training.batch import Batch, SourcedExamples, collate_batch
-from equinet.training.sampling import EpochOrder, ResumableBatches, ResumableLoader
+from equinet.training.batch import BatchDataset
+from equinet.training.pace import Pace
+from equinet.training.sampling import BatchLoader, Budget, EpochBatches, Planner, Share
 
 
 class AtomicDataModule(LightningDataModule):
@@ -44,9 +52,12 @@ class AtomicDataModule(LightningDataModule):
         split_seed: of the validation split and of ``n_train``.
         keys: names of the keys that hold the labels; null finds them.
         priors: energy per atom in eV by element, for E0s that must be fitted; null takes the mean of the data.
-        batch_size: structures per optimiser step.
-        val_batch_size: structures per validation batch; null for twice ``batch_size``.
+        batch_size: structures per batch of one process; null for 5, or for no limit where a budget is given.
+        max_atoms: atoms per batch of one process; batches are filled up to it with as many structures as fit.
+        max_edges: edges (pairs within the cutoff) per batch of one process, which memory and time go with.
+        val_batch_size: structures per validation batch; null for twice the limits of training.
         num_workers: processes that build batches; 0 builds them in the training process.
+        weights: how much frames count in the loss, by a key of their own or by group.
         modal_key: of each frame's info, its level of theory, where ``model.architecture.modals`` names several.
         cutoff: Angstrom; linked to ``model.architecture.cutoff``.
         modals: linked to ``model.architecture.modals``.
@@ -67,16 +78,20 @@ class AtomicDataModule(LightningDataModule):
         split_seed: int = 0,
         keys: LabelKeys = LabelKeys(),  # noqa: B008 (a frozen dataclass)
         priors: dict[str, float] | None = None,
-        batch_size: int = 5,
+        batch_size: int | None = None,
+        max_atoms: int | None = None,
+        max_edges: int | None = None,
         val_batch_size: int | None = None,
         num_workers: int = 0,
+        weights: FrameWeights = FrameWeights(),  # noqa: B008
         modal_key: str = "modal",
         cutoff: float = 5.0,
         modals: list[str] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in (("batch_size", batch_size), ("val_batch_size", val_batch_size), ("n_train", n_train)):
+        counts = {"batch_size": batch_size, "val_batch_size": val_batch_size, "n_train": n_train}
+        for name, value in (counts | {"max_atoms": max_atoms, "max_edges": max_edges}).items():
             if value is not None and value < 1:
                 raise InputError(f"data.{name} is {value}; it must be at least 1")
         if train_path is None and sample is None:
@@ -95,14 +110,18 @@ class AtomicDataModule(LightningDataModule):
         self.split_seed = split_seed
         self.keys = keys
         self.priors = priors
-        self.batch_size = batch_size
-        self.val_batch_size = val_batch_size or 2 * batch_size
+        if batch_size is None and max_atoms is None and max_edges is None:
+            batch_size = 5
+        self.budget = Budget(batch_size, max_atoms, max_edges)
+        self.val_budget = Budget(val_batch_size, max_atoms, max_edges) if val_batch_size else self.budget.times(2)
         self.num_workers = num_workers
+        self.weights = weights
         self.cutoff = cutoff
         self.modals = Modals(tuple(modals or ()), modal_key)
         self.seed = seed
-        self._loader: ResumableLoader | None = None
-        self._resume_at: dict[str, int] | None = None
+        self._loader: BatchLoader | None = None
+        self._taken: tuple[int, tuple[Share, ...]] = (0, ())  # an epoch, and what was taken of it before this process
+        self._pace: tuple[tuple[int, float], ...] = ((0, 0.0),)
 
     @cached_property
     def files(self) -> dict[str, Path]:
@@ -173,45 +192,103 @@ class AtomicDataModule(LightningDataModule):
             "val": [record.source for record in self.val_records],
         }
 
-    @cached_property
-    def _train_examples(self) -> SourcedExamples:
-        return SourcedExamples(separate_isolated_atoms(self.train_records)[1], self.cutoff, self.modals)
+    @property
+    def processes(self) -> int:
+        """That train together."""
+        return 1 if self.trainer is None else self.trainer.world_size
+
+    def _examples(self, records: Sequence[Record]) -> ExampleDataset:
+        return ExampleDataset(records, self.cutoff, self.modals.index, self.weights.of)
 
     @cached_property
-    def _val_examples(self) -> SourcedExamples:
-        return SourcedExamples(self.val_records, self.cutoff, self.modals)
+    def _train_examples(self) -> ExampleDataset:
+        return self._examples(separate_isolated_atoms(self.train_records)[1])
+
+    @cached_property
+    def _val_examples(self) -> ExampleDataset:
+        return self._examples(self.val_records)
+
+    @cached_property
+    def _train_planner(self) -> Planner:
+        return self._planner(self._train_examples, self.budget)
+
+    @cached_property
+    def _val_planner(self) -> Planner:
+        return self._planner(self._val_examples, self.val_budget)
+
+    def _planner(self, examples: ExampleDataset, budget: Budget) -> Planner:
+        names = [record.source for record in examples.records]
+        return Planner(frame_sizes(examples.records), edge_counts(examples), budget, self.seed, names)
 
     def train_dataloader(self) -> DataLoader:
-        """Shuffled batches; the order depends on (seed, epoch) alone."""
-        order = EpochOrder(len(self._train_examples), self.seed)
-        batches = ResumableBatches(order, self.batch_size)
-        self._loader = ResumableLoader(
-            self._train_examples, batches, collate_fn=collate_batch, num_workers=self.num_workers
-        )
-        if self._resume_at is not None:
-            self._loader.load_state_dict(self._resume_at)
+        """Shuffled batches of the current epoch; they depend on (seed, epoch, number of processes) alone."""
+        self._loader = BatchLoader(BatchDataset(self._train_examples), self._epoch(), self.num_workers)
         return self._loader
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """Batches in the order of the file."""
-        return DataLoader(
-            self._val_examples,  # type: ignore[arg-type]
-            batch_size=self.val_batch_size,
-            collate_fn=collate_batch,
-            num_workers=self.num_workers,
+    def _epoch(self) -> EpochBatches:
+        trainer = self.trainer
+        if trainer is None:
+            return EpochBatches(self._train_planner, 0)
+        return EpochBatches(
+            self._train_planner,
+            trainer.current_epoch,
+            trainer.world_size,
+            trainer.global_rank,
+            taken=self._taken[1] if self._taken[0] == trainer.current_epoch else (),
+            accumulate=trainer.accumulate_grad_batches,
+            limit=trainer.limit_train_batches,
         )
+
+    def val_dataloader(self) -> DataLoader:
+        """Batches in the order of the file."""
+        rank = 0 if self.trainer is None else self.trainer.global_rank
+        batches = EpochBatches(self._val_planner, None, self.processes, rank)
+        return BatchLoader(BatchDataset(self._val_examples), batches, self.num_workers)
+
+    def steps_per_epoch(self, processes: int, accumulate: int = 1, limit: float = 1.0) -> int:
+        """Optimiser steps of the first epoch; with a budget, others may have a few more or less.
+
+        Args:
+            processes: that share it.
+            accumulate: batches that make a step.
+            limit: batches after which an epoch ends, or the share of them.
+        """
+        return math.ceil(EpochBatches(self._train_planner, 0, processes, limit=limit).end / accumulate)
+
+    def pace(self) -> Pace | None:
+        """How far the run is at each of its optimiser steps; None where no number of epochs ends it."""
+        trainer = self.trainer
+        if trainer is None or trainer.max_epochs is None or trainer.max_epochs < 0:
+            return None
+        steps = self.steps_per_epoch(
+            trainer.world_size, trainer.accumulate_grad_batches, trainer.limit_train_batches or 0
+        )
+        return Pace(self._pace, steps * trainer.max_epochs)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must find unchanged, and where in the epoch it goes on.
 
-        The position travels here and not only in Lightning's loop state: Lightning forgets that one when the loader is
+        The position travels here and not in Lightning's loop state: Lightning forgets that one when the loader is
         made before the loops are restored, as happens for every schedule that depends on the number of steps.
         """
-        position = None if self._loader is None else self._loader.state_dict()
-        return {"checksums": self.checksums, "loader": position, **self._order()}
+        assert self.trainer is not None
+        epoch, taken = self._taken if self._loader is None else (self._loader.epoch, self._loader.taken())
+        pace = self.pace()
+        progress = 0.0 if pace is None else pace.progress(self.trainer.global_step)
+        return {
+            "checksums": self.checksums,
+            "epoch": epoch,
+            "taken": [list(share) for share in taken],
+            "processes": self.processes,
+            "pace": [list(point) for point in self._pace],
+            "now": [self.trainer.global_step, progress],
+            **self._order(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Check that the data are those the run began with; begin at the batch where it stopped.
+
+        With another number of processes the frames of the epoch that are left are shared anew.
 
         Raises:
             InputError: a file has changed, or another split, batch size or seed is asked for.
@@ -228,11 +305,34 @@ class AtomicDataModule(LightningDataModule):
                     f"data.{key} is {value}, but this run began with {state_dict[key]}; "
                     "keep it to resume, or start a new run without --ckpt_path"
                 )
-
-        self._resume_at = state_dict["loader"]
+        self._taken = (state_dict["epoch"], tuple(Share(*share) for share in state_dict["taken"]))
+        self._pace = tuple((step, progress) for step, progress in state_dict["pace"])
+        if state_dict["processes"] != self.processes:
+            step, progress = state_dict["now"]
+            self._pace = (*self._pace, (step, progress))
+            _say_processes_changed(state_dict["processes"], self.processes, step)
 
     def _order(self) -> dict[str, Any]:
         """Settings that decide which frame is met when."""
-        names = ("val_fraction", "n_train", "split_seed", "batch_size", "seed", "cutoff")
-        values = {name: getattr(self, name) for name in names}
-        return values | {"keys": asdict(self.keys), "priors": self.priors, "modals": asdict(self.modals)}
+        names = ("val_fraction", "n_train", "split_seed", "seed", "cutoff")
+        values = {name: getattr(self, name) for name in names} | {
+            "batch_size": self.budget.structures,
+            "max_atoms": self.budget.atoms,
+            "max_edges": self.budget.edges,
+        }
+        values |= {"keys": asdict(self.keys), "modals": asdict(self.modals), "weights": asdict(self.weights)}
+        return values | {"priors": self.priors}
+
+
+def edge_counts(examples: ExampleDataset) -> NDArray[np.int64]:
+    """Edges of every example, [F]."""
+    return np.array([len(example.graph.senders) for example in examples], dtype=np.int64)  # type: ignore[attr-defined]
+
+
+@rank_zero_only
+def _say_processes_changed(before: int, now: int, step: int) -> None:
+    sys.stdout.write(
+        f"resuming at step {step} with {now} processes instead of {before}: frames that this epoch has not met yet are "
+        f"shared anew, a step now takes {now} batches instead of {before}, and the schedules of learning rate and loss "
+        "are stretched to end with the run; the result is not that of an uninterrupted run\n"
+    )

@@ -16,6 +16,8 @@ from equinet.training.run_directory import RunDirectory, read_metrics
 class History(Callback):
     """Write a row of errors after every epoch, and a summary when training ends.
 
+    ``data_wait_share`` is the part of an epoch's training time that went by waiting for batches: above a few per cent,
+    more ``data.num_workers`` help.
     Rows of epochs that a resumed run repeats are dropped first.
     """
 
@@ -24,6 +26,9 @@ class History(Callback):
         self.rows: list[dict[str, float]] = []
         self._earlier_seconds = 0.0
         self._started = 0.0
+        self._epoch_started = 0.0
+        self._asked = 0.0  # for the next batch
+        self._waited = 0.0  # in this epoch
 
     @property
     def seconds(self) -> float:
@@ -36,13 +41,29 @@ class History(Callback):
         if trainer.is_global_zero and trainer.global_step and self.run.metrics.exists():
             self.rows = [row for row in read_metrics(self.run.metrics) if row["epoch"] < trainer.current_epoch]
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start to measure how long this epoch waits for batches."""
+        self._epoch_started = self._asked = time.monotonic()
+        self._waited = 0.0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """The batch is there."""
+        self._waited += time.monotonic() - self._asked
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """The next one is wanted."""
+        self._asked = time.monotonic()
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the row of this epoch."""
         assert isinstance(pl_module, PotentialModule)
         errors = pl_module.train_metrics()
         validation = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "seconds": round(self.seconds, 3)}
-        self.rows.append(row | errors | validation)
+        share = self._waited / max(self._asked - self._epoch_started, 1e-9)
+        self.rows.append(row | errors | validation | {"data_wait_share": round(share, 4)})
         if trainer.is_global_zero:
             self._write()
 

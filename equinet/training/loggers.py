@@ -20,7 +20,12 @@ def make_loggers(names: Sequence[LoggerName], run: RunDirectory) -> list[Logger]
     if "wandb" in names:
         from lightning.pytorch.loggers import WandbLogger
 
-        loggers.append(WandbLogger(project="equinet", name=run.path.name, save_dir=str(run.path)))
+        # under one identity a resumed run goes on in the same curves
+        loggers.append(
+            WandbLogger(
+                project="equinet", name=run.path.name, save_dir=str(run.path), id=run.wandb_id(), resume="allow"
+            )
+        )
     return loggers
 
 

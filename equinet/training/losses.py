@@ -1,49 +1,133 @@
-"""What training minimises: squared errors of energy per atom, force components and stress, each in its own unit.
+"""What training minimises: penalties of the errors of energy per atom, forces and stress, each in its own unit.
 
-A label that is missing has weight zero and is masked before any arithmetic could spread a NaN.
+A label that is missing has weight zero and is masked before any arithmetic could spread a NaN. Losses are sums over the
+labelled structures and atoms of a batch, divided by how many there are in the whole optimiser step (all processes, all
+accumulated batches), so that ragged batches weigh every atom alike.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from equinet.data import Labels, Statistics
+from equinet.elements import SYMBOLS
 from equinet.errors import InputError
 from equinet.graph import AtomicGraph, atoms_per_graph, volumes
 from equinet.models import Prediction
 
+Form = Literal["mse", "mae", "huber"]
+ForceForm = Literal["mse", "mae", "huber", "norm"]
+
 
 @dataclass(frozen=True)
-class LossWeights:
-    """Weights of the three terms of the loss.
+class TermWeights:
+    """Weights of the three terms of a loss, and what the learning rate is multiplied by meanwhile."""
+
+    energy: float
+    forces: float
+    stress: float
+    lr_factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """Other weights for the last part of a run; energies are often learnt late, with a high weight.
+
+    Args:
+        start: share of the run's steps after which it begins, between 0 and 1.
+        energy: weight of the energy per atom from then on.
+        forces: weight of the forces from then on.
+        stress: weight of the stress from then on.
+        lr_factor: what the learning rate is multiplied by from then on.
+    """
+
+    start: float = 0.75
+    energy: float = 1.0
+    forces: float = 1.0
+    stress: float = 1.0
+    lr_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.start < 1.0:
+            raise InputError(
+                f"model.loss.second_stage.start is {self.start}; it is a share of the run, between 0 and 1"
+            )
+        if not 0.0 < self.lr_factor < float("inf"):
+            raise InputError(f"model.loss.second_stage.lr_factor is {self.lr_factor}; it must be positive")
+        _check_weights("model.loss.second_stage", self.energy, self.forces, self.stress)
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Form and weights of the terms of the loss.
 
     Args:
         energy: weight of the energy per atom.
-        forces: weight of the force components.
-        stress: weight of the stress components; frames that are not periodic in three directions have none.
+        forces: weight of the forces.
+        stress: weight of the stress; frames that are not periodic in three directions have none.
         units: "label_rms" divides each error by the rms of its label in the training set, so that the weights are plain
             numbers and 1:1:1 means something; "raw" leaves errors in eV/atom, eV/A and eV/A^3.
+        energy_form: "mse", the squared error; "mae", the absolute one; "huber", squared where it is small.
+        force_form: the same of each component; or "norm", the length of an atom's error vector.
+        stress_form: as ``energy_form``, of each component.
+        huber_energy_ev_per_atom: where "huber" goes over from squared to linear.
+        huber_force_ev_per_angstrom: the same for forces.
+        huber_stress_ev_per_a3: the same for the stress.
+        force_weight_by_element: weight of the forces on atoms of an element ("H": 0.5); 1 for those not named.
+        second_stage: other weights towards the end of the run; null for none.
     """
 
     energy: float = 1.0
     forces: float = 1.0
     stress: float = 1.0
     units: Literal["label_rms", "raw"] = "label_rms"
+    energy_form: Form = "mse"
+    force_form: ForceForm = "mse"
+    stress_form: Form = "mse"
+    huber_energy_ev_per_atom: float = 0.01
+    huber_force_ev_per_angstrom: float = 0.1
+    huber_stress_ev_per_a3: float = 0.001
+    force_weight_by_element: dict[str, float] = field(default_factory=dict)
+    second_stage: SecondStage | None = None
 
     def __post_init__(self) -> None:
-        weights = {"energy": self.energy, "forces": self.forces, "stress": self.stress}
-        for name, weight in weights.items():
+        _check_weights("model.loss", self.energy, self.forces, self.stress)
+        for name in ("huber_energy_ev_per_atom", "huber_force_ev_per_angstrom", "huber_stress_ev_per_a3"):
+            if not getattr(self, name) > 0.0:
+                raise InputError(f"model.loss.{name} is {getattr(self, name)}; it must be positive")
+        for symbol, weight in self.force_weight_by_element.items():
+            if symbol not in SYMBOLS[1:]:
+                raise InputError(f"model.loss.force_weight_by_element names {symbol!r}, which is no chemical symbol")
             if not 0.0 <= weight < float("inf"):
-                raise InputError(f"model.loss.{name} is {weight}; a loss weight must be zero or positive")
-        if not any(weights.values()):
-            raise InputError("model.loss: all three weights are zero, there is nothing to learn; set one above zero")
+                raise InputError(f"model.loss.force_weight_by_element.{symbol} is {weight}; it must not be negative")
+
+    def weights(self, progress: float) -> TermWeights:
+        """Weights at a point of the run (0 at its start, 1 at its end)."""
+        late = self.second_stage
+        if late is not None and progress >= late.start:
+            return TermWeights(late.energy, late.forces, late.stress, late.lr_factor)
+        return TermWeights(self.energy, self.forces, self.stress)
+
+    @property
+    def final_weights(self) -> TermWeights:
+        """Those that the run ends with; "best" is judged by them throughout, so that epochs can be compared."""
+        return self.weights(1.0)
+
+
+def _check_weights(key: str, energy: float, forces: float, stress: float) -> None:
+    weights = {"energy": energy, "forces": forces, "stress": stress}
+    for name, weight in weights.items():
+        if not 0.0 <= weight < float("inf"):
+            raise InputError(f"{key}.{name} is {weight}; a loss weight must be zero or positive")
+    if not any(weights.values()):
+        raise InputError(f"{key}: all three weights are zero, there is nothing to learn; set one above zero")
 
 
 @dataclass(frozen=True)
 class LossScales:
-    """What each error is divided by before it is squared."""
+    """What each error is divided by."""
 
     energy: float  # eV/atom
     forces: float  # eV/A
@@ -55,9 +139,9 @@ MINIMUM_SCALES = LossScales(energy=1e-3, forces=1e-2, stress=1e-4)
 weighted without bound. About the accuracy of converged DFT."""
 
 
-def loss_scales(statistics: Statistics, weights: LossWeights) -> LossScales:
+def loss_scales(statistics: Statistics, settings: LossSettings) -> LossScales:
     """Choose the divisors: label rms of the training set, or ones for raw units."""
-    if weights.units == "raw":
+    if settings.units == "raw":
         return LossScales(1.0, 1.0, 1.0)
     return LossScales(
         energy=max(statistics.energy_rms_per_atom or 0.0, MINIMUM_SCALES.energy),
@@ -84,7 +168,7 @@ def residuals(prediction: Prediction, labels: Labels, graph: AtomicGraph) -> Res
     of a slab's or molecule's cell is padding.
     """
     volume = volumes(graph)  # [B], NaN unless three-dimensional
-    has_stress = labels.has_virial & volume.isfinite()  # [B]
+    has_stress = _has_stress(labels, volume)  # [B]
     has_forces = labels.has_forces[graph.batch]  # [N]
     # A NaN volume must be gone before the division: zero times NaN is NaN in the backward pass too.
     volume = torch.where(has_stress, volume, torch.ones_like(volume))
@@ -100,24 +184,76 @@ def residuals(prediction: Prediction, labels: Labels, graph: AtomicGraph) -> Res
     )
 
 
-class LossTerms(NamedTuple):
-    """The three weighted terms; the loss is their sum."""
-
-    energy: Tensor
-    forces: Tensor
-    stress: Tensor
+def _has_stress(labels: Labels, volume: Tensor) -> Tensor:
+    return labels.has_virial & volume.isfinite()
 
 
-def loss_terms(errors: Residuals, weights: LossWeights, scales: LossScales) -> LossTerms:
-    """Weighted mean squared errors over what is labelled in this batch (zero where nothing is)."""
+def labelled_counts(labels: Labels, graph: AtomicGraph) -> Tensor:
+    """How many energies, atoms with forces and stresses are labelled: [3] float64."""
+    forces = labels.has_forces[graph.batch].sum()
+    return torch.stack([labels.has_energy.sum(), forces, _has_stress(labels, volumes(graph)).sum()]).double()
 
-    def mean_square(error: Tensor, labelled: Tensor, scale: float) -> Tensor:
-        components = error[0].numel() if error.shape[0] else 1
-        count = (labelled.sum() * components).clamp(min=1)
-        return (error / scale).square().sum() / count
 
-    return LossTerms(
-        energy=weights.energy * mean_square(errors.energy, errors.has_energy, scales.energy),
-        forces=weights.forces * mean_square(errors.forces, errors.has_forces, scales.forces),
-        stress=weights.stress * mean_square(errors.stress, errors.has_stress, scales.stress),
-    )
+class Loss:
+    """The loss of a data set: settings, with scales from its statistics.
+
+    Args:
+        settings: form and weights.
+        statistics: of the training set.
+    """
+
+    def __init__(self, settings: LossSettings, statistics: Statistics) -> None:
+        self.settings = settings
+        self.scales = loss_scales(statistics, settings)
+        by_number = {SYMBOLS.index(symbol): weight for symbol, weight in settings.force_weight_by_element.items()}
+        self._by_element = torch.ones(len(SYMBOLS), dtype=torch.float64)
+        for number, weight in by_number.items():
+            self._by_element[number] = weight
+
+    def penalties(self, errors: Residuals, labels: Labels, graph: AtomicGraph) -> Tensor:
+        """Sums of the weighted penalties of energies, forces and stresses: [3] float64.
+
+        Divided by :func:`labelled_counts` they are means: over structures, over atoms (of the mean over an atom's
+        components), over structures (of the mean over nine components).
+        """
+        settings, scales = self.settings, self.scales
+        atom_weight = labels.weight[graph.batch]
+        if settings.force_weight_by_element:
+            atom_weight = atom_weight * self._by_element.to(graph.numbers.device)[graph.numbers]
+        energy = _penalty(errors.energy, settings.energy_form, scales.energy, settings.huber_energy_ev_per_atom)
+        delta = settings.huber_force_ev_per_angstrom
+        if settings.force_form == "norm":
+            forces = _norm(errors.forces) / scales.forces
+        else:
+            forces = _penalty(errors.forces, settings.force_form, scales.forces, delta).mean(dim=1)
+        stress = _penalty(errors.stress, settings.stress_form, scales.stress, settings.huber_stress_ev_per_a3)
+        return torch.stack(
+            [
+                (labels.weight * energy).sum(),
+                (atom_weight * forces).sum(),
+                (labels.weight * stress.mean(dim=(1, 2))).sum(),
+            ]
+        )
+
+
+def _penalty(error: Tensor, form: Form | ForceForm, scale: float, delta: float) -> Tensor:
+    """Elementwise: (e/s)^2, |e|/s, or (e/s)^2 that goes over to a straight line at delta (Huber 1964, times two)."""
+    if form == "mse":
+        return (error / scale).square()
+    size = error.abs()
+    if form == "mae":
+        return size / scale
+    return torch.where(size < delta, size.square(), delta * (2.0 * size - delta)) / scale**2
+
+
+def _norm(vectors: Tensor) -> Tensor:
+    """Lengths [N] of vectors [N, 3], whose gradient at zero is zero (that of a plain norm is NaN)."""
+    square = vectors.square().sum(dim=1)
+    nonzero = square > 0.0
+    return torch.where(nonzero, torch.where(nonzero, square, 1.0).sqrt(), 0.0)
+
+
+def weighted(weights: TermWeights, penalties: Tensor, counts: Tensor) -> Tensor:
+    """The three weighted means, [3]; the loss is their sum. Zero where nothing is labelled."""
+    factors = torch.tensor([weights.energy, weights.forces, weights.stress], dtype=torch.float64)
+    return factors.to(penalties.device) * penalties / counts.to(penalties.device).clamp(min=1.0)

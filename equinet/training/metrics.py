@@ -6,24 +6,28 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor
 
-from equinet.training.losses import LossScales, LossWeights, Residuals
+from equinet.training.losses import Residuals, TermWeights, weighted
 from equinet.units import EV_PER_A3_IN_GPA, MEV_PER_EV
 
 _ENERGY, _FORCES, _STRESS = 0, 1, 2
-_COUNT, _ABSOLUTE, _SQUARED = 0, 1, 2
+_COUNT, _ABSOLUTE, _SQUARED, _PENALTY = 0, 1, 2, 3
+_COMPONENTS = torch.tensor([1.0, 3.0, 9.0], dtype=torch.float64)
 
 
 class ErrorSums:
-    """Count, sum of absolute and sum of squared errors of energy per atom, force and stress components."""
+    """Errors of energy per atom, force and stress components, and the penalties of the loss.
+
+    ``sums`` [quantity, (count of components, absolute, squared, penalty)] are those of this process.
+    """
 
     def __init__(self) -> None:
-        self.sums = torch.zeros(3, 3, dtype=torch.float64)  # [quantity, (count, absolute, squared)]
+        self.sums = torch.zeros(3, 4, dtype=torch.float64)
 
     def reset(self) -> None:
         """Forget everything."""
         self.sums = torch.zeros_like(self.sums)
 
-    def update(self, errors: Residuals) -> None:
+    def update(self, errors: Residuals, penalties: Tensor) -> None:
         """Add one batch (errors are zero where there is no label)."""
         rows = []
         for error, labelled in (
@@ -35,14 +39,32 @@ class ErrorSums:
             components = error[0].numel() if error.shape[0] else 1
             count = (labelled.sum() * components).double()
             rows.append(torch.stack([count, error.abs().sum(), error.square().sum()]))
-        self.sums = self.sums.to(rows[0].device) + torch.stack(rows)
+        added = torch.cat([torch.stack(rows), penalties.detach().double()[:, None]], dim=1)
+        self.sums = self.sums.to(added.device) + added
 
     def total(self) -> Tensor:
-        """Sums over all ranks, [3, 3] on the CPU."""
+        """Sums over all processes, [3, 4] on the CPU."""
         sums = self.sums.clone()
         if distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(sums)
         return sums.cpu()
+
+    def gather(self) -> Tensor:
+        """Sums of each process, [processes, 3, 4] on the CPU."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return self.sums.cpu()[None].clone()
+        parts = [torch.zeros_like(self.sums) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, self.sums)
+        return torch.stack(parts).cpu()
+
+    def scatter(self, parts: Tensor) -> None:
+        """Take back what :meth:`gather` gave, also where the number of processes has changed."""
+        rank, processes = 0, 1
+        if distributed.is_available() and distributed.is_initialized():
+            rank, processes = distributed.get_rank(), distributed.get_world_size()
+        if len(parts) != processes:
+            parts = torch.cat([parts.sum(dim=0, keepdim=True), parts.new_zeros(processes - 1, *parts.shape[1:])])
+        self.sums = parts[rank].clone()
 
     def compute(self) -> dict[str, float]:
         """MAE and RMSE of what was labelled, in meV/atom, meV/A, GPa and meV/A^3 (the unit is in the key)."""
@@ -60,16 +82,7 @@ class ErrorSums:
                 values[f"{name}_rmse_{unit}"] = factor * math.sqrt(float(sums[quantity, _SQUARED]) / count)
         return values
 
-    def loss(self, weights: LossWeights, scales: LossScales) -> float:
+    def loss(self, weights: TermWeights) -> float:
         """The loss of everything added so far, as if it had been one batch."""
         sums = self.total()
-        loss = 0.0
-        for quantity, weight, scale in (
-            (_ENERGY, weights.energy, scales.energy),
-            (_FORCES, weights.forces, scales.forces),
-            (_STRESS, weights.stress, scales.stress),
-        ):
-            count = float(sums[quantity, _COUNT])
-            if count:
-                loss += weight * float(sums[quantity, _SQUARED]) / count / scale**2
-        return loss
+        return float(weighted(weights, sums[:, _PENALTY], sums[:, _COUNT] / _COMPONENTS).sum())

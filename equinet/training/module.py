@@ -4,6 +4,8 @@ The constructor's arguments are the ``model:`` part of a configuration file.
 """
 
 import dataclasses
+import math
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -12,18 +14,24 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from equinet.data import Labels, Statistics, reference_energies
+from equinet.data import Labels, Statistics, reference_energies, write_examples
 from equinet.errors import InputError
 from equinet.graph import AtomicGraph
 from equinet.models import NequIPArchitecture, Potential, Prediction
+from equinet.training.agreement import Agreement
 from equinet.training.batch import Batch
+from equinet.training.datamodule import AtomicDataModule
 from equinet.training.ema import ExponentialAverage
-from equinet.training.losses import LossTerms, LossWeights, loss_scales, loss_terms, residuals
+from equinet.training.losses import Loss, LossSettings, TermWeights, residuals, weighted
 from equinet.training.metrics import ErrorSums
 from equinet.training.optimization import OptimizerSettings, ScheduleSettings, build_optimizer, build_schedule
+from equinet.training.pace import Pace
 
 MONITOR = "val/loss"
 """What "best" means: the loss over the validation set, of the averaged weights."""
+
+NON_FINITE_BATCH = "nonfinite"
+"""Beginning of the name of the file in the run directory that a batch goes to whose loss is not finite."""
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -34,7 +42,7 @@ class PotentialModule(LightningModule):
     Args:
         statistics: of the training set; from the data module, not from the configuration.
         architecture: hyper-parameters of the network.
-        loss: weights of energy, forces and stress.
+        loss: form and weights of the errors of energy, forces and stress.
         optimizer: which optimiser, learning rate, weight decay.
         schedule: how the learning rate changes.
         ema_decay: decay of the average of the weights that is validated and saved; null for the weights themselves.
@@ -50,7 +58,7 @@ class PotentialModule(LightningModule):
         self,
         statistics: Statistics,
         architecture: NequIPArchitecture = NequIPArchitecture(),  # noqa: B008 (frozen dataclasses)
-        loss: LossWeights = LossWeights(),  # noqa: B008
+        loss: LossSettings = LossSettings(),  # noqa: B008
         optimizer: OptimizerSettings = OptimizerSettings(),  # noqa: B008
         schedule: ScheduleSettings = ScheduleSettings(),  # noqa: B008
         ema_decay: float | None = 0.99,
@@ -60,8 +68,7 @@ class PotentialModule(LightningModule):
     ) -> None:
         super().__init__()
         _check_labels(loss, statistics)
-        self.loss_weights = loss
-        self.loss_scales = loss_scales(statistics, loss)
+        self.loss = Loss(loss, statistics)
         self.optimizer_settings = optimizer
         self.schedule_settings = schedule
         isolated_energies, shift = reference_energies(statistics)
@@ -78,6 +85,9 @@ class PotentialModule(LightningModule):
         self.average = None if ema_decay is None else ExponentialAverage(self.potential, ema_decay)
         self.train_errors = ErrorSums()
         self.val_errors = ErrorSums()
+        self._agreement = Agreement()
+        self._pace: Pace | None = None
+        self.run_path = Path()  # where a batch goes whose loss is not finite
 
     @property
     def best_potential(self) -> Potential:
@@ -96,19 +106,27 @@ class PotentialModule(LightningModule):
         """The level of theory of each structure, where there are several."""
         return labels.modal if self.potential.modals else None
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of one batch."""
+    def terms(self, batch: Batch, weights: TermWeights) -> Tensor:
+        """This batch's parts of the three terms of the loss of its optimiser step, [3]; training errors are noted."""
         errors = residuals(self.potential(batch.graph, self._modal(batch.labels)), batch.labels, batch.graph)
-        terms = loss_terms(errors, self.loss_weights, self.loss_scales)
-        loss = terms.energy + terms.forces + terms.stress
-        if not torch.isfinite(loss):
-            self._stop_on_non_finite(terms, batch)
-        self.train_errors.update(errors)
-        return loss
+        penalties = self.loss.penalties(errors, batch.labels, batch.graph)
+        self.train_errors.update(errors, penalties)
+        return weighted(weights, penalties, batch.totals)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return this batch's part of the loss of its optimiser step.
+
+        Lightning takes the mean over processes and accumulated batches: multiplied by their number, the parts sum up to
+        the mean over what is labelled in the whole step.
+        """
+        terms = self.terms(batch, self._term_weights())
+        self._stop_on_non_finite(terms, batch)
+        return terms.sum() * (self.trainer.world_size * self.trainer.accumulate_grad_batches)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the errors of one batch of the validation set."""
-        self.val_errors.update(residuals(self(batch.graph, self._modal(batch.labels)), batch.labels, batch.graph))
+        errors = residuals(self(batch.graph, self._modal(batch.labels)), batch.labels, batch.graph)
+        self.val_errors.update(errors, self.loss.penalties(errors, batch.labels, batch.graph))
 
     def on_validation_epoch_start(self) -> None:
         """Begin the sums of errors anew."""
@@ -135,28 +153,62 @@ class PotentialModule(LightningModule):
         return self._errors("train", self.train_errors) | {"lr": learning_rate}
 
     def _errors(self, stage: str, errors: ErrorSums) -> dict[str, float]:
-        values = {"loss": errors.loss(self.loss_weights, self.loss_scales)} | errors.compute()
-        return {f"{stage}/{name}": value for name, value in values.items()}
+        weights = self._term_weights() if stage == "train" else self.loss.settings.final_weights
+        return {f"{stage}/{name}": value for name, value in ({"loss": errors.loss(weights)} | errors.compute()).items()}
 
     def _log_all(self, values: dict[str, float]) -> None:
-        for name, value in values.items():  # sums were reduced over ranks already
-            self.log(name, torch.tensor(value, dtype=torch.float64), rank_zero_only=True)
+        for name, value in values.items():  # the same on every process: sums were reduced already
+            self.log(name, torch.tensor(value, dtype=torch.float64))
 
-    def _stop_on_non_finite(self, terms: LossTerms, batch: Batch) -> None:
-        broken = [name for name, term in terms._asdict().items() if not torch.isfinite(term)]
-        shown = ", ".join(batch.sources[:8]) + (", ..." if len(batch.sources) > 8 else "")
-        raise InputError(
-            f"the loss is not finite at step {self.global_step} (epoch {self.current_epoch}; {' and '.join(broken)}), "
-            f"in a batch of {len(batch.sources)} structures: {shown}; look for absurd labels or atoms too close "
-            "there, or lower model.optimizer.lr or set trainer.gradient_clip_val"
-        )
+    def _stop_on_non_finite(self, terms: Tensor, batch: Batch) -> None:
+        """Stop on every process if the loss of one is not finite, before it spreads to the weights.
+
+        Raises:
+            InputError: names the structures, and the file to which they were written.
+        """
+        message = None
+        if not torch.isfinite(terms.sum()):
+            names = ("energy", "forces", "stress")
+            broken = [name for name, term in zip(names, terms, strict=True) if not torch.isfinite(term)]
+            shown = ", ".join(batch.sources[:8]) + (", ..." if len(batch.sources) > 8 else "")
+            path = self.run_path / f"{NON_FINITE_BATCH}{self.global_rank or ''}.extxyz"
+            write_examples(path, batch.graph, batch.labels, batch.sources)
+            message = (
+                f"the loss is not finite at step {self.global_step} (epoch {self.current_epoch}; "
+                f"{' and '.join(broken)}), in a batch of {len(batch.sources)} structures, written to {path}: {shown}; "
+                "look for absurd labels or atoms too close there, or lower model.optimizer.lr or set "
+                "trainer.gradient_clip_val"
+            )
+        message = self._agreement.first_text(message)
+        if message is not None:
+            raise InputError(message)
+
+    def pace(self) -> Pace | None:
+        """How far the run is at each optimiser step; None where nothing ends it."""
+        if self.schedule_settings.total_steps is not None:
+            return Pace([(0, 0.0)], self.schedule_settings.total_steps)
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, AtomicDataModule):
+            return data.pace()
+        steps = float(self.trainer.estimated_stepping_batches)  # loaders of the user's own
+        return Pace([(0, 0.0)], steps) if math.isfinite(steps) else None
+
+    def _term_weights(self) -> TermWeights:
+        """Weights of the loss at this step."""
+        return self.loss.settings.weights(0.0 if self._pace is None else self._pace.progress(self.global_step))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimiser and its schedule."""
+        self._pace = self.pace()
         weights = [weight for weight in self.potential.parameters() if weight.requires_grad]
         optimizer = build_optimizer(weights, self.optimizer_settings)
-        total_steps = self.trainer.estimated_stepping_batches
-        scheduler = build_schedule(optimizer, self.schedule_settings, float(total_steps))
+        late = self.loss.settings.second_stage
+        if late is not None and self._pace is None:
+            raise InputError(
+                "model.loss.second_stage begins after a share of the run, but the run has no end; set "
+                "trainer.max_epochs or trainer.max_steps"
+            )
+        scheduler = build_schedule(optimizer, self.schedule_settings, self._pace, late)
         interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
         return {
             "optimizer": optimizer,
@@ -180,19 +232,20 @@ class PotentialModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the running training errors, so that a resumed epoch logs what an uninterrupted one would."""
-        checkpoint["train_errors"] = self.train_errors.sums.cpu()
+        checkpoint["train_errors"] = self.train_errors.gather()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the running training errors."""
-        self.train_errors.sums = checkpoint["train_errors"]
+        self.train_errors.scatter(checkpoint["train_errors"])
 
 
-def _check_labels(weights: LossWeights, statistics: Statistics) -> None:
+def _check_labels(loss: LossSettings, statistics: Statistics) -> None:
     """Refuse a training set that has no label with a weight."""
+    late = loss.final_weights
     labelled = {
-        "energy": (weights.energy, statistics.frames_with_energy),
-        "forces": (weights.forces, statistics.frames_with_forces),
-        "stress": (weights.stress, statistics.frames_with_stress),
+        "energy": (loss.energy or late.energy, statistics.frames_with_energy),
+        "forces": (loss.forces or late.forces, statistics.frames_with_forces),
+        "stress": (loss.stress or late.stress, statistics.frames_with_stress),
     }
     if not any(weight and frames for weight, frames in labelled.values()):
         weighted = " and ".join(name for name, (weight, _) in labelled.items() if weight)

@@ -10,6 +10,8 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from equinet.errors import InputError
+from equinet.training.losses import SecondStage
+from equinet.training.pace import Pace
 
 
 @dataclass(frozen=True)
@@ -75,32 +77,47 @@ def build_optimizer(parameters: Iterable[nn.Parameter], settings: OptimizerSetti
     )
 
 
-def learning_rate_factor(settings: ScheduleSettings, total_steps: float) -> Callable[[int], float]:
+def learning_rate_factor(
+    settings: ScheduleSettings, pace: Pace | None, late: SecondStage | None = None
+) -> Callable[[int], float]:
     """Return step -> factor of the learning rate; a closed form, so that a resumed run needs no history.
+
+    Args:
+        settings: of the schedule.
+        pace: of the run; None where nothing ends it.
+        late: multiplies the learning rate from its start on.
 
     Raises:
         InputError: for a cosine over a run of unknown length.
     """
-    if settings.name == "cosine" and not math.isfinite(total_steps):
+    if settings.name == "cosine" and pace is None:
         raise InputError(
             'model.schedule.name is "cosine" but the run has no end; set trainer.max_epochs or trainer.max_steps'
         )
 
     def factor(step: int) -> float:
+        progress = 0.0 if pace is None else pace.progress(step)
+        late_factor = late.lr_factor if late is not None and progress >= late.start else 1.0
         if step < settings.warmup_steps:
-            return (step + 1) / settings.warmup_steps
-        if settings.name == "constant":
-            return 1.0
-        progress = (step - settings.warmup_steps) / max(1.0, total_steps - settings.warmup_steps)
-        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+            return (step + 1) / settings.warmup_steps * late_factor
+        if settings.name == "constant" or pace is None:
+            return late_factor
+        warm = pace.progress(settings.warmup_steps)
+        fall = (progress - warm) / (1.0 - warm) if warm < 1.0 else 1.0
+        return 0.5 * (1.0 + math.cos(math.pi * fall)) * late_factor
 
     return factor
 
 
 def build_schedule(
-    optimizer: torch.optim.Optimizer, settings: ScheduleSettings, total_steps: float
+    optimizer: torch.optim.Optimizer, settings: ScheduleSettings, pace: Pace | None, late: SecondStage | None = None
 ) -> LambdaLR | ReduceLROnPlateau:
     """Make the schedule; LambdaLR is stepped once per optimiser step, ReduceLROnPlateau once per validated epoch."""
     if settings.name == "plateau":
+        if late is not None and late.lr_factor != 1.0:
+            raise InputError(
+                'model.loss.second_stage.lr_factor does not go with model.schedule.name "plateau"; use "cosine" or '
+                '"constant"'
+            )
         return ReduceLROnPlateau(optimizer, factor=settings.factor, patience=settings.patience)
-    return LambdaLR(optimizer, learning_rate_factor(settings, settings.total_steps or total_steps))
+    return LambdaLR(optimizer, learning_rate_factor(settings, pace, late))

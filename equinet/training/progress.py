@@ -71,10 +71,10 @@ class TrainingProgress(ProgressBar):
                 transient=True,
             )
             self._progress.start()
-            total = trainer.estimated_stepping_batches
-            self._task = self._progress.add_task(
-                "training", total=None if total == float("inf") else total, completed=trainer.global_step
-            )
+            assert isinstance(pl_module, PotentialModule)
+            pace = pl_module.pace()
+            total = None if pace is None else pace.end
+            self._task = self._progress.add_task("training", total=total, completed=trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -1,11 +1,17 @@
 """Silence what other packages say that is no news to a user; by exact message, so that anything new is heard."""
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_LOGGERS = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed")
+_LOGGERS = (
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.fabric.utilities.rank_zero",
+    "lightning.fabric.utilities.distributed",
+    "lightning.fabric.utilities.seed",
+)
 
 _LOG_PREFIXES = (
     "Seed set to ",
@@ -20,12 +26,20 @@ _LOG_PREFIXES = (
     "Restored all states from the checkpoint at ",
     "Loading `train_dataloader` to estimate number of stepping batches.",
     "LOCAL_RANK: ",
+    "Initializing distributed: GLOBAL_RANK: ",
+    "-----------------",
 )
 """Beginnings of Lightning's log lines about defaults and advertisements."""
 
 _WARNINGS = (
     # batches are cut from examples kept in memory: workers would only copy them
     r"The '(train|val)_dataloader' does not have many workers which may be a bottleneck",
+    # the position in an epoch is kept by the data module, which makes the loader anew
+    r"You're resuming from a checkpoint that ended before the epoch ended and your dataloader is not resumable\.",
+    # torch 2.13 gave it another name, which earlier versions do not know
+    r"`broadcast_buffers` is deprecated\. Use `forward_sync_buffers` instead\.",
+    # errors are summed over processes before they are logged
+    r"It is recommended to use `self\.log\('[\w/]+', \.\.\., sync_dist=True\)`",
     # rows per epoch are ours; Lightning's step logging is for the other loggers
     r"The number of training batches \(\d+\) is smaller than the logging interval",
     # `args` is how `equinet train` calls LightningCLI
@@ -40,7 +54,7 @@ _WARNINGS = (
 
 class _NotNews(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith(_LOG_PREFIXES)
+        return not re.sub(r"^\[rank: \d+\] ", "", record.getMessage()).startswith(_LOG_PREFIXES)
 
 
 @contextmanager

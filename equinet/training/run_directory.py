@@ -2,6 +2,7 @@
 
 import csv
 import os
+import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,13 +60,20 @@ class RunDirectory:
         """Give the folder back after a run that failed before its first epoch or checkpoint was over."""
         if any(path.exists() for path in (self.metrics, self.model, self.last, self.best)):
             return
-        for path in (self.config, self.provenance, self.split):
+        for path in (self.config, self.provenance, self.split, self.path / "wandb_id"):
             path.unlink(missing_ok=True)
         with suppress(OSError):  # something else lies in it
             self.path.rmdir()
 
     def _outputs(self) -> list[Path]:
         return [self.config, self.provenance, self.metrics, self.model, self.path / "checkpoints"]
+
+    def wandb_id(self) -> str:
+        """Name of this run at wandb, the same for all its parts; made when first asked for."""
+        path = self.path / "wandb_id"
+        if not path.exists():
+            path.write_text(secrets.token_hex(4) + "\n")
+        return path.read_text().strip()
 
 
 def _candidate(base: Path, number: int) -> RunDirectory:
@@ -98,6 +106,14 @@ def new_run(base: Path) -> RunDirectory:
         return run
 
 
+def newest_run(base: Path) -> RunDirectory:
+    """The newest of ``base``, ``base-2``, ...; it may not be there."""
+    number = 1
+    while _candidate(base, number + 1).config.exists():
+        number += 1
+    return _candidate(base, number)
+
+
 def resumed_run(base: Path, ckpt_path: str) -> tuple[RunDirectory, Path]:
     """Find the run to go on with, and its checkpoint.
 
@@ -117,10 +133,7 @@ def resumed_run(base: Path, ckpt_path: str) -> tuple[RunDirectory, Path]:
         if not run.config.is_file():
             raise InputError(f"ckpt_path {checkpoint} does not lie in the checkpoints/ folder of a run")
         return run, checkpoint
-    number = 1
-    while _candidate(base, number + 1).config.exists():
-        number += 1
-    run = _candidate(base, number)
+    run = newest_run(base)
     if not run.last.is_file():
         raise InputError(
             f"ckpt_path is last, but {run.last} does not exist; start a new run without --ckpt_path, "

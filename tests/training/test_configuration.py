@@ -11,6 +11,7 @@ from equinet.cli.main import main
 from equinet.errors import InputError
 from equinet.training.config_keys import check_key, given_keys, nearest_key, one_line
 from equinet.training.configuration import expand_shorthands
+from equinet.training.pace import Pace
 from equinet.training.progress import TrainingProgress
 
 KNOWN = {
@@ -98,7 +99,7 @@ def test_complaints_of_the_parser_become_one_line():
     ("options", "message"),
     [
         (("--model.architecture.cutof", "3"), "did you mean model.architecture.cutoff"),
-        (("--data.batch_size", "abc"), "data.batch_size: expected int"),
+        (("--data.batch_size", "abc"), "data.batch_size: expected one of int, NoneType"),
         (("--model.schedule.name", "cosin"), "expected one of 'cosine'"),
         (("--model.architecture.channels", "x"), "expected one of int, list"),
         (("--data.cutoff", "3"), "model.architecture.cutoff"),
@@ -159,13 +160,15 @@ class _Module:
     def train_metrics(self):
         return {"train/loss": 0.5, "lr": 0.01}
 
+    def pace(self):
+        return Pace([(0, 0.0)], 10)
+
 
 def test_a_terminal_gets_a_bar_and_the_same_lines(monkeypatch):
     monkeypatch.setattr("equinet.training.progress.PotentialModule", _Module)
     output = io.StringIO()
     progress = TrainingProgress(Console(file=output, force_terminal=True, width=120))
     trainer = Trainer(max_epochs=2, logger=False, enable_checkpointing=False, accelerator="cpu", barebones=True)
-    monkeypatch.setattr(type(trainer), "estimated_stepping_batches", 10)
     trainer.callback_metrics.update({"val/loss": 0.25, "val/force_mae_mev_per_angstrom": 61.5})
     progress.on_train_start(trainer, _Module())
     progress.on_train_batch_end(trainer, _Module(), None, None, 0)

@@ -3,12 +3,11 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from equinet.errors import InputError
 from equinet.training.ema import ExponentialAverage
+from equinet.training.losses import SecondStage
 from equinet.training.optimization import (
     OptimizerSettings,
     ScheduleSettings,
@@ -16,11 +15,11 @@ from equinet.training.optimization import (
     build_schedule,
     learning_rate_factor,
 )
-from equinet.training.sampling import EpochOrder, ResumableBatches, ResumableLoader
+from equinet.training.pace import Pace
 
 
 def test_cosine_rises_over_the_warm_up_and_falls_to_zero():
-    factor = learning_rate_factor(ScheduleSettings(warmup_steps=4), 104)
+    factor = learning_rate_factor(ScheduleSettings(warmup_steps=4), Pace([(0, 0.0)], 104))
     assert [factor(step) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
     assert factor(4) == 1.0
     assert factor(54) == pytest.approx(0.5)
@@ -31,17 +30,33 @@ def test_cosine_rises_over_the_warm_up_and_falls_to_zero():
 
 def test_a_cosine_needs_an_end():
     with pytest.raises(InputError, match="max_epochs"):
-        learning_rate_factor(ScheduleSettings(), math.inf)
-    assert learning_rate_factor(ScheduleSettings(name="constant"), math.inf)(10) == 1.0
+        learning_rate_factor(ScheduleSettings(), None)
+    assert learning_rate_factor(ScheduleSettings(name="constant"), None)(10) == 1.0
 
 
-def test_total_steps_overrides_the_length_of_the_run():
-    optimizer = build_optimizer([nn.Parameter(torch.ones(1))], OptimizerSettings(lr=1.0))
-    schedule = build_schedule(optimizer, ScheduleSettings(total_steps=2), total_steps=1000)
-    for _ in range(2):
-        optimizer.step()
-        schedule.step()
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-15)
+def test_the_second_stage_multiplies_the_learning_rate():
+    pace = Pace([(0, 0.0)], 100)
+    constant = learning_rate_factor(ScheduleSettings(name="constant"), pace, SecondStage(start=0.7, lr_factor=0.1))
+    assert [constant(step) for step in (0, 69, 70, 99)] == [1.0, 1.0, 0.1, 0.1]
+    with pytest.raises(InputError, match="plateau"):
+        build_schedule(
+            build_optimizer([nn.Parameter(torch.ones(1))], OptimizerSettings()),
+            ScheduleSettings(name="plateau"),
+            pace,
+            SecondStage(lr_factor=0.1),
+        )
+
+
+def test_the_schedule_has_no_jump_where_the_number_of_processes_changes():
+    """A run of 100 steps goes on with two processes after 40: 30 more steps, and no jump of the learning rate."""
+    before, after = Pace([(0, 0.0)], 100), Pace([(0, 0.0), (40, 0.4)], 50)
+    assert after.end == 70
+    assert [after.progress(step) for step in (0, 20, 40)] == [before.progress(step) for step in (0, 20, 40)]
+    assert after.progress(55) == pytest.approx(0.7)
+    assert after.progress(71) == 1.0
+    cosine = learning_rate_factor(ScheduleSettings(), after)
+    assert cosine(40) == pytest.approx(learning_rate_factor(ScheduleSettings(), before)(40))
+    assert cosine(70) == pytest.approx(0.0, abs=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -91,36 +106,3 @@ def test_average_follows_the_recursion_and_travels_in_the_state():
     for follower in (average, twin):
         follower.update(model)
     assert torch.equal(twin.model.weight, average.model.weight)
-
-
-@settings(max_examples=30, deadline=None)
-@given(size=st.integers(1, 50), batch_size=st.integers(1, 7), seed=st.integers(0, 99), data=st.data())
-def test_order_depends_on_seed_and_epoch_alone_and_resumes(size, batch_size, seed, data):
-    def batches(epoch, done=None):
-        order = EpochOrder(size, seed)
-        loader = ResumableLoader(range(size), ResumableBatches(order, batch_size), collate_fn=list)
-        if done is not None:
-            loader.load_state_dict({"epoch": epoch, "position": done})
-        order.set_epoch(epoch)
-        return list(loader), loader
-
-    whole, loader = batches(3)
-    assert sorted(i for batch in whole for i in batch) == list(range(size))
-    assert batches(3)[0] == whole
-    assert loader.state_dict() == {"epoch": 3, "position": len(whole)}
-    done = data.draw(st.integers(0, len(whole)))
-    rest, resumed = batches(3, done)
-    assert rest == whole[done:]
-    assert len(resumed) == len(whole)
-    assert resumed.state_dict()["position"] == len(whole)
-    resumed.batches.order.set_epoch(4)  # only the epoch that was broken off is shortened
-    assert list(resumed) == batches(4)[0]
-
-
-def test_epochs_and_seeds_differ():
-    def permutation(seed, epoch):
-        order = EpochOrder(20, seed)
-        order.set_epoch(epoch)
-        return list(order)
-
-    assert len({tuple(permutation(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9

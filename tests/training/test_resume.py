@@ -1,5 +1,6 @@
 """A run that is killed and resumed ends with the bits of one that was never killed (float64, CPU)."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from equinet.cli.main import main
+from equinet.models import load_model
 from equinet.training.run_directory import RunDirectory, read_metrics
 
 
@@ -32,14 +34,23 @@ def train_in_process(config: Path, *options: str) -> int:
     return main(["train", "--config", str(config), *COMMON, *options])
 
 
+def train_in_a_process(config: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parent),
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+    }
+    command = [sys.executable, "-m", "equinet.cli", "train", "--config", str(config), *COMMON, *options]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+
+
 def train_and_kill(config: Path, step: int, *options: str) -> None:
     """Steps are counted from 0; epochs have 4."""
-    here = Path(__file__)
-    environment = os.environ | {"PYTHONPATH": str(here.parent), "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    killer = ("--trainer.callbacks+", f"{here.stem}.KillAfterStep", "--trainer.callbacks.step", str(step))
-    command = [sys.executable, "-m", "equinet.cli", "train", "--config", str(config), *COMMON, *options, *killer]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+    killer = ("--trainer.callbacks+", f"{Path(__file__).stem}.KillAfterStep", "--trainer.callbacks.step", str(step))
+    done = train_in_a_process(config, *options, *killer)
     assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+TIMES = ("seconds", "data_wait_share")
 
 
 def state(run: RunDirectory) -> dict[str, object]:
@@ -49,7 +60,7 @@ def state(run: RunDirectory) -> dict[str, object]:
         "optimizer": checkpoint["optimizer_states"],
         "step": checkpoint["global_step"],
         "best": next(v["best"] for k, v in checkpoint["callbacks"].items() if k.startswith("Checkpoints")),
-        "metrics": [{name: v for name, v in row.items() if name != "seconds"} for row in read_metrics(run.metrics)],
+        "metrics": [{k: v for k, v in row.items() if k not in TIMES} for row in read_metrics(run.metrics)],
     }
 
 
@@ -67,6 +78,153 @@ def assert_same(a: object, b: object, where: str = "") -> None:
             assert_same(x, y, f"{where}/{i}")
     else:
         assert a == b, where
+
+
+TWO = ("--trainer.devices", "2", "--data.batch_size", "2")
+"""Two processes; an epoch has three steps, the last of which has fewer frames."""
+
+
+def test_two_processes_train_what_one_trains(tiny_config, tmp_path, mixed_file):
+    """Twenty steps with ragged batches and missing labels; the same global batches, so the same parameters."""
+    data = ("--data.train_path", str(mixed_file), "--data.val_path", str(mixed_file), "--trainer.max_epochs", "7")
+    one, two = RunDirectory(tmp_path / "one"), RunDirectory(tmp_path / "two")
+    done = train_in_a_process(tiny_config, "--run_dir", str(two.path), *data, *TWO)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("run directory") == 1
+    assert train_in_process(tiny_config, "--run_dir", str(one.path), *data, "--data.batch_size", "4") == 0
+    a, b = state(one), state(two)
+    assert a["step"] == b["step"] >= 20
+    assert a["weights"].keys() == b["weights"].keys()
+    largest = max(
+        float((a["weights"][name] - b["weights"][name]).abs().max())
+        for name in a["weights"]
+        if a["weights"][name].numel()
+    )
+    assert largest < 1e-10
+    for before, after in zip(a["metrics"], b["metrics"], strict=True):  # exact too, whatever the last batches are
+        assert before == pytest.approx(after, rel=1e-9)
+    assert load_model(two.model).provenance["training"]["step"] == load_model(one.model).provenance["training"]["step"]
+
+
+class SendSignal(Callback):
+    """Send a signal to this process within a step."""
+
+    def __init__(self, name: str, step: int) -> None:
+        self.name, self.step = name, step
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
+        if trainer.global_step == self.step and trainer.is_global_zero:
+            os.kill(os.getpid(), signal.Signals[self.name])
+
+
+def told_to_stop(config: Path, run: RunDirectory, name: str, step: int, *options: str) -> None:
+    """Train with ``--resume auto`` until a signal comes within the step that follows."""
+    sender = ("--trainer.callbacks+", f"{Path(__file__).stem}.SendSignal", "--trainer.callbacks.name", name)
+    arguments = (
+        "--run_dir",
+        str(run.path),
+        "--resume",
+        "auto",
+        *options,
+        *sender,
+        "--trainer.callbacks.step",
+        str(step),
+    )
+    done = train_in_a_process(config, *arguments)
+    assert done.returncode == 128 + signal.Signals[name], done.stderr
+    assert f"stopped by {name} after step {step + 1}; the checkpoint is written" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert torch.load(run.last, weights_only=True)["global_step"] == step + 1
+
+
+def test_two_processes_killed_or_told_to_stop_end_with_the_same_bits(tiny_config, tmp_path):
+    options = (*TWO, "--checkpoint_every_n_steps", "1", "--trainer.max_epochs", "3")
+    whole, killed, told = (RunDirectory(tmp_path / name) for name in ("whole", "killed", "told"))
+    assert train_in_a_process(tiny_config, "--run_dir", str(whole.path), *options).returncode == 0
+    train_and_kill(tiny_config, 4, "--run_dir", str(killed.path), *options)
+    assert torch.load(killed.last, weights_only=True)["global_step"] == 4
+    told_to_stop(tiny_config, told, "SIGTERM", 4, *options)
+    for run in (killed, told):
+        done = train_in_a_process(tiny_config, "--run_dir", str(run.path), *options, "--resume", "auto")
+        assert done.returncode == 0, done.stderr
+        assert_same(state(whole), state(run))
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"whole", "killed", "told"}
+
+
+@pytest.mark.parametrize(
+    ("name", "step"), [("SIGTERM", 5), ("SIGUSR1", 3)], ids=["within an epoch", "in its last step"]
+)
+def test_a_signal_saves_first_and_the_same_command_goes_on(tiny_config, tmp_path, capsys, name, step):
+    whole, broken = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "broken")
+    assert train_in_process(tiny_config, "--run_dir", str(whole.path)) == 0
+    told_to_stop(tiny_config, broken, name, step)
+    again = ("--run_dir", str(broken.path), "--resume", "auto", "--trainer.callbacks", "null")
+    assert train_in_process(tiny_config, *again) == 0
+    assert_same(state(whole), state(broken))
+    before = broken.model.read_bytes()
+    assert train_in_process(tiny_config, *again) == 0  # finished: nothing is left to do
+    assert broken.model.read_bytes() == before
+    assert not (tmp_path / "broken-2").exists()
+
+
+def test_resume_auto_takes_over_a_folder_without_a_checkpoint(tiny_config, tmp_path):
+    """As a job leaves it that is killed before its first checkpoint."""
+    run = RunDirectory(tmp_path / "runs" / "tiny")
+    run.path.mkdir(parents=True)
+    run.config.touch()
+    assert train_in_process(tiny_config, "--resume", "auto") == 0
+    assert run.model.exists()
+    assert not (tmp_path / "runs" / "tiny-2").exists()
+
+
+def test_more_processes_go_on_with_what_is_left(tiny_config, tmp_path):
+    run = RunDirectory(tmp_path / "runs" / "tiny")
+    break_off(tiny_config, run, 6, "--data.batch_size", "2")  # an epoch has six steps
+    options = ("--trainer.devices", "2", "--data.batch_size", "2", "--trainer.callbacks", "null", "--resume", "auto")
+    done = train_in_a_process(tiny_config, *options)
+    assert done.returncode == 0, done.stderr
+    assert "trainer.devices is 2 from now on; the run began with 1" in done.stdout
+    assert "resuming at step 6 with 2 processes instead of 1" in done.stdout
+    rows = read_metrics(run.metrics)
+    assert [row["step"] for row in rows] == [6, 9, 12, 15]
+    assert rows[-1]["lr"] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tiny_config, tmp_path, monkeypatch, capsys):
+    """The limit on the size of files stands in for the disk: writing fails in its middle, as on a full one."""
+    run = RunDirectory(tmp_path / "runs" / "tiny")
+    break_off(tiny_config, run, 6)
+    before, size = run.last.read_bytes(), run.last.stat().st_size
+    options = ("--config", str(tiny_config), *COMMON, "--trainer.callbacks", "null", "--resume", "auto")
+    code = (
+        "import resource, signal, sys; from equinet.cli.main import main; "
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size // 2}, {size // 2})); "
+        "sys.exit(main(['train', *sys.argv[1:]]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "cannot write" in done.stderr
+    assert "what was there before is kept" in done.stderr
+    assert run.last.read_bytes() == before
+    assert [path.name for path in run.last.parent.iterdir() if path.name.startswith(".")] == []
+
+
+class KillWorker(Callback):
+    """Kill a process that builds batches, as the system does where memory runs out."""
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
+        for process in multiprocessing.active_children():
+            os.kill(process.pid, signal.SIGKILL)
+
+
+def test_a_killed_worker_is_one_line(tiny_config, tmp_path):
+    options = ("--data.num_workers", "1", "--trainer.callbacks+", f"{Path(__file__).stem}.KillWorker")
+    done = train_in_a_process(tiny_config, "--data.batch_size", "1", *options)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "a process that builds batches was killed" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -101,6 +259,8 @@ def break_off(config: Path, run: RunDirectory, step: int, *options: str) -> None
         (("--trainer.max_steps", "14"), 8),
         (("--trainer.accumulate_grad_batches", "2"), 3),
         (("--trainer.limit_train_batches", "3"), 6),
+        (("--data.max_atoms", "9", "--trainer.accumulate_grad_batches", "2"), 3),
+        (("--data.max_edges", "300", "--data.num_workers", "2"), 5),
         (("--trainer.val_check_interval", "0.5"), 7),
         (("--model.ema_decay", "null", "--model.optimizer.name", "amsgrad"), 5),
         (("--data.n_train", "7", "--data.val_fraction", "0.5"), 4),

@@ -64,7 +64,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
             temporary.write_text("half")
             raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match="disk full; what was there before is kept"):
         fill_the_disk()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["model"]

@@ -145,13 +145,17 @@ def test_gradient_clipping_reaches_the_optimiser(tiny_config, run):
     assert first != second
 
 
-def test_a_loss_that_is_not_finite_names_the_structures(tiny_config, capsys):
+def test_a_loss_that_is_not_finite_names_the_structures(tiny_config, run, capsys):
     status = train(tiny_config, "--model.optimizer.lr", 1e30, "--model.schedule.name", "constant")
     error = capsys.readouterr().err
     assert status == 1
     assert error.count("\n") == 1
     assert "the loss is not finite at step 1 (epoch 0; energy and forces and stress)" in error
     assert error.count("copper.extxyz frame ") == 3
+    (written,) = run.iterdir()
+    frames = read_records(written)
+    assert all(frame.info["source"] in error for frame in frames)
+    assert all(frame.energy is not None and frame.forces is not None and frame.virial is not None for frame in frames)
 
 
 def test_tensorboard_and_wandb_offline(tiny_config, run, monkeypatch):
