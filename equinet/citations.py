@@ -238,7 +238,7 @@ def foreign_citation(header: Mapping[str, Any], known: Sequence[Citation]) -> st
     if not isinstance(text, str) or not text.strip():
         return None
     rest = [part.strip() for part in text.split(";") if not any(_doi(entry) in part for entry in known)]
-    return "; ".join(" ".join(part.split()) for part in rest) or None
+    return "; ".join(" ".join(part.split()) for part in rest).replace("@", "(at)") or None  # no entry hides in it
 
 
 def _doi(entry: Citation) -> str:

@@ -68,7 +68,7 @@ def render_page(
     folder = resources.files("equinet.training.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
     environment.filters |= {
-        "count": lambda number: f"{number:,}".replace(",", "\u202f"),  # a thin space
+        "count": _count,
         "digits": digits,
         "exact": repr,
         "labels": _labels,
@@ -110,7 +110,12 @@ def digits(value: float, least: float | None = None) -> str:
     if size == 0 or not math.isfinite(size):
         return f"{value:g}"
     text = f"{value:.{max(0, 2 - math.floor(math.log10(size)))}f}"
-    return text.replace("-", "\N{MINUS SIGN}")
+    return text.replace("-", "\N{MINUS SIGN}") if float(text) else text.removeprefix("-")
+
+
+def _count(number: int) -> str:
+    """Thousands set apart by a narrow space."""
+    return f"{number:,}".replace(",", "\u202f")
 
 
 def _summary(results: Results) -> str:
@@ -118,8 +123,8 @@ def _summary(results: Results) -> str:
     frames, atoms = results.together.frames, results.together.atoms
     elements = len(results.model.species)
     return (
-        f"{results.model.architecture}, {elements} element{'s' * (elements != 1)}, on {frames:,} "
-        f"structure{'s' * (frames != 1)} ({atoms:,} atoms) of {data}; {results.date[:10]}, equinet "
+        f"{results.model.architecture}, {elements} element{'s' * (elements != 1)}, on {_count(frames)} "
+        f"structure{'s' * (frames != 1)} ({_count(atoms)} atoms) of {data}; {results.date[:10]}, equinet "
         f"{results.versions.get('equinet', '')}."
     )
 

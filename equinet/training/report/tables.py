@@ -86,12 +86,12 @@ def _cell(evaluation: Evaluation, key: str, decimals: int) -> Cell | None:
 
 
 def _decimals(values: Sequence[float]) -> int:
-    """So many that the smallest number of a column has two digits, unless the largest would have more than four."""
+    """So many that the smallest number of a column has three digits, unless the largest would have more than four."""
     sizes = [abs(value) for value in values if value != 0 and math.isfinite(value)]
     if not sizes:
         return 1
     low, high = (math.floor(math.log10(bound)) for bound in (min(sizes), max(sizes)))
-    return max(0, min(1 - low, 3 - high))
+    return max(0, min(2 - low, 3 - high))
 
 
 def columns(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
@@ -114,7 +114,7 @@ def markdown_table(results: Results) -> str:
     left = 2 if grouped else 1
     lines = [head, [":--"] * left + ["--:"] * (len(head) - left)]
     for row in rows:
-        cells = [_markdown(row.data_set), *([_markdown(row.group)] if grouped else []), str(row.frames), str(row.atoms)]
+        cells = [markdown(row.data_set), *([markdown(row.group)] if grouped else []), str(row.frames), str(row.atoms)]
         lines.append(cells + [_plain(row.cells[name][measure]) for name, measure, _ in shown])
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
@@ -175,10 +175,10 @@ def latex(text: str) -> str:
     return "".join(_LATEX.get(letter, letter) for letter in one_line(text))
 
 
-def _markdown(text: str) -> str:
-    """Text as a table's cell: on one line, nothing in it Markdown or HTML."""
-    escaped = re.sub(r"([\\`*_{}\[\]()#+!|~$-])", r"\\\1", one_line(text)) if re.search(r"[^\w ./-]", text) else text
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def markdown(text: str) -> str:
+    """Text on one line, in which nothing is Markdown or HTML."""
+    escaped = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w))", r"\\\1", escaped)
 
 
 def one_line(text: str) -> str:

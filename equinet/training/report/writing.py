@@ -1,7 +1,7 @@
 """The folder of a test report: page, figures, tables, errors, worst structures."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def write_test_report(
     Raises:
         InputError: a file cannot be written.
     """
-    values = quantities(results.data_sets, lambda frame: _isolated(potential, frame), results.by)
+    values = quantities(results.data_sets, _isolated_energies(potential), results.by)
     worst = worst_frames(results.data_sets, worst_count, potential.cutoff)
     reference, predicted = force_vectors(results.data_sets)
     pictures = _pictures(folder, results, values, reference, predicted, history)
@@ -75,10 +75,10 @@ def write_test_report(
     return folder / "index.html"
 
 
-def _isolated(potential: Potential, frame: FramePrediction) -> float:
-    """Sum of the isolated atoms' energies, eV."""
+def _isolated_energies(potential: Potential) -> Callable[[FramePrediction], float]:
+    """A function that gives the sum of the isolated atoms' energies of a frame, eV."""
     energies = dict(zip(potential.species, potential.isolated_energies.tolist(), strict=True))
-    return float(sum(energies[z] for z in frame.record.numbers.tolist()))
+    return lambda frame: float(sum(energies[z] for z in frame.record.numbers.tolist()))
 
 
 def _main_category(results: Results, values: Sequence[Quantity]) -> str:
