@@ -98,8 +98,8 @@ def _of_the_tests(sources: CardSources) -> Iterator[str]:
         ratio = error / whole.get((path, one.data_set), float("inf"))
         if ratio > MUCH_WORSE:
             yield (
-                f"Forces of {one.group} in {one.data_set} are {ratio:.1f} times as wrong as those of the whole set (RMSE "
-                f"{error:.3g} meV/Å)."
+                f"Forces of {one.group} in {one.data_set} are {ratio:.1f} times as wrong as those of the whole set "
+                f"(RMSE {error:.3g} meV/Å)."
             )
 
 

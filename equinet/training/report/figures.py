@@ -73,8 +73,8 @@ def force_directions(reference: Array, predicted: Array, path: Path) -> Path:
         )
         _plain_ticks(over_size.xaxis)
         draw_points(over_size, size, angle, np.zeros(len(size), dtype=np.int64))
-        _running(over_size, size, angle)
-        over_size.legend(loc="upper right")
+        if _running(over_size, size, angle):
+            over_size.legend(loc="upper right")
         strong = size > np.median(size)
         for chosen, label, color in ((strong, "stronger half of the forces", BLUE), (~strong, "weaker half", ORANGE)):
             if chosen.any():
@@ -167,11 +167,11 @@ def _over_labels(ax: Any, quantity: Quantity, category: str) -> None:
     _plain_ticks(ax.yaxis)
 
 
-def _running(ax: Any, x: Array, y: Array, bins: int = 16) -> None:
-    """Median and 95th percentile of y within bins of x that hold twenty points or more."""
+def _running(ax: Any, x: Array, y: Array, bins: int = 16) -> bool:
+    """Median and 95th percentile of y within bins of x that hold twenty points or more; whether there are such."""
     low, high = float(x.min()), float(x.max())
-    if len(x) < 40 or low == high:
-        return
+    if low == high:
+        return False
     edges = np.geomspace(low, high, bins + 1) if ax.get_xscale() == "log" else np.linspace(low, high, bins + 1)
     place = np.clip(np.digitize(x, edges) - 1, 0, bins - 1)
     rows = [
@@ -179,10 +179,12 @@ def _running(ax: Any, x: Array, y: Array, bins: int = 16) -> None:
         for k in range(bins)
         if (place == k).sum() >= 20
     ]
-    if len(rows) > 1:
-        centers, median, high_ones = zip(*rows, strict=True)
-        ax.plot(centers, median, color="black", linewidth=1.2, zorder=3, label="median")
-        ax.plot(centers, high_ones, color="black", linewidth=1.0, linestyle="--", zorder=3, label="95 % are below")
+    if len(rows) < 2:
+        return False
+    centers, median, high_ones = zip(*rows, strict=True)
+    ax.plot(centers, median, color="black", linewidth=1.2, zorder=3, label="median")
+    ax.plot(centers, high_ones, color="black", linewidth=1.0, linestyle="--", zorder=3, label="95 % are below")
+    return True
 
 
 def _plain_ticks(axis: Any) -> None:
