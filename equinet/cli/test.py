@@ -87,11 +87,9 @@ def main(argv: list[str]) -> int:
 
     from equinet.data import LabelKeys
     from equinet.models import load_model, one_modal
-    from equinet.training.report import data_set_names, prepare_folder
+    from equinet.training.report import data_set_names
 
     names = data_set_names(arguments.data)
-    if arguments.report:
-        prepare_folder(arguments.report)
     potential = one_modal(load_model(arguments.model, arguments.device, arguments.dtype), arguments.modal)
     keys = LabelKeys(arguments.energy, arguments.forces, arguments.stress, arguments.virial)
     data_sets, together = _test(potential, dict(zip(names, arguments.data, strict=True)), keys, arguments)
@@ -114,9 +112,11 @@ def _test(
     from equinet.data import read_records
     from equinet.files import sha256
     from equinet.training.evaluation import predict_records
-    from equinet.training.report import compare_data_sets
+    from equinet.training.report import compare_data_sets, prepare_folder
 
-    read = {name: read_records(path, keys) for name, path in files.items()}  # all of them before the work starts
+    read = {name: read_records(path, keys) for name, path in files.items()}
+    if arguments.report:
+        prepare_folder(arguments.report)  # before the work starts
     predicted = []
     for name, records in read.items():
         path = files[name]

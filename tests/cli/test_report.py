@@ -8,7 +8,7 @@ import pytest
 import yaml
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from equinet.models import load_model, save_model
+from equinet.models import NequIPArchitecture, Potential, load_model, save_model
 from equinet.simulate import Calculator
 from equinet.simulate.structures import bulk, molecule
 from tests.simulate.conftest import small_potential
@@ -112,12 +112,54 @@ def test_card_goes_into_a_file_that_a_hub_reads(run, run_folder):
 def test_errors(run, fails, run_folder):
     model, data = run_folder / "model.safetensors", run_folder / "crystals.extxyz"
     assert "given twice" in fails("test", model, data, data)
+    assert "no such file" in fails("test", model, run_folder / "absent.xyz", "--report", run_folder / "new")
+    assert not (run_folder / "new").exists()
     assert "cannot make the folder" in fails("test", model, data, "--report", data / "below")
     assert "no file of errors" in fails("info", model, "--card", "--tests", run_folder / "nowhere.json")
     assert "no model file" in fails("info", run_folder / "absent.safetensors", "--card")
     assert "no folder" in fails("info", model, "--card", "-o", run_folder / "nowhere" / "card.md")
     assert run("info", model, "-o", run_folder / "card.md")[0] == 2
     assert run("test", model, data, "--worst", "0", "--report", run_folder / "r")[0] == 2
+
+
+def test_card_of_several_levels_of_theory(run, tmp_path):
+    potential = Potential(
+        NequIPArchitecture(cutoff=3.0, layers=1, l_max=0, channels=2, mean_neighbors=1.0, modals=["PBE", "R2SCAN"]),
+        species=[1],
+        isolated_energies=[[-1.0], [-2.0]],
+        scale=1.0,
+        provenance={
+            "level_of_theory": "PBE and r2SCAN, VASP",
+            "statistics": {
+                "species": [1],
+                "of_modals": [
+                    {"modal": "PBE", "frames": 5, "frames_with_stress": 0, "undetermined": [1]},
+                    {"modal": "R2SCAN", "frames": 9, "frames_with_stress": 4, "isolated_energies_source": "x"},
+                ],
+                "frames_per_species": [14],
+                "shortest_distance": 0.62,
+            },
+            "training": {"epoch": 2, "step": 30, "val/energy_mae_mev_per_atom": 1.5},
+        },
+    )
+    save_model(potential, tmp_path / "two.safetensors")
+    (tmp_path / "training.json").write_text(json.dumps({"epochs": 3, "best": potential.provenance["training"]}))
+    card = run("info", tmp_path / "two.safetensors", "--card")[1]
+    for line in (
+        "Level of theory: PBE and r2SCAN, VASP (provenance of the model file).",
+        "| H | 14 | -1.000000 | -2.000000 |",
+        "| Energy MAE | 1.5 meV/atom |",
+        "| Epochs, steps | epochs 3 |",
+        "- Few training frames have H (14).",
+        "- No training frame of PBE has a stress label: what it says of them was never fitted.",
+        "- Only 4 of 9 training frames of R2SCAN have a stress label.",
+        "- The validation loss was lowest at the last of 3 epochs: longer training may have gone lower.",
+    ):
+        assert line in card.splitlines()
+    assert "below 0.62 Å, the shortest distance in the training data" in card
+    assert "isolated atoms' energies of H" in card
+    (tmp_path / "training.json").write_text(json.dumps({"epochs": 9, "best": {"epoch": 7}}))  # of another run
+    assert "epochs 9" not in run("info", tmp_path / "two.safetensors", "--card")[1]
 
 
 def test_strangers_models_have_cards(run, run_folder):

@@ -16,7 +16,9 @@ from equinet.models import NequIPArchitecture, Potential
 from equinet.models.facts import ModelFacts
 from equinet.training.evaluation import predict_records
 from equinet.training.report import Results, compare_data_sets, data_set_names, prepare_folder, write_test_report
-from equinet.training.report.quantities import angles
+from equinet.training.report.categories import OTHERS, categorize
+from equinet.training.report.quantities import angles, quantities
+from equinet.training.report.style import PALETTE
 from equinet.training.report.tables import QUANTITIES, Cell, error_rows, latex, markdown
 from tests.training.report_pages import Page
 
@@ -235,7 +237,7 @@ def test_names_of_data_sets_tell_files_apart(tmp_path):
     si, ge = tmp_path / "Si" / "test.extxyz", tmp_path / "Ge" / "test.extxyz.gz"
     assert data_set_names([si]) == ["test"]
     assert data_set_names([si, tmp_path / "Si" / "val.db"]) == ["test", "val"]
-    assert data_set_names([si, ge]) == ["Si/test", "Ge/test"]
+    assert data_set_names([si, ge, tmp_path / "x" / "surface.xyz"]) == ["Si/test", "Ge/test", "surface"]
     assert data_set_names([si, tmp_path / "Si" / "test.xyz"]) == [str(si), str(tmp_path / "Si" / "test.xyz")]
     with pytest.raises(InputError, match="given twice"):
         data_set_names([si, tmp_path / "Ge" / ".." / "Si" / "test.extxyz"])
@@ -267,6 +269,29 @@ def test_angles_between_forces():
     reference = np.array([[1.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 0, 2]])
     predicted = np.array([[3.0, 0, 0], [0, 2, 0], [1, 0, 0], [1, 0, 0], [0, 0, -1e-9]])
     np.testing.assert_allclose(angles(reference, predicted), [0, 90, 45, np.nan, 180], atol=1e-5)
+
+
+def test_a_name_has_one_colour_in_every_panel(potential, records):
+    """Data sets in the order given, elements by their atoms, whatever labels there are."""
+    frames = list(records)
+    water = [r for r in frames if len(np.unique(r.numbers)) == 2]
+    copper = [r for r in frames if len(np.unique(r.numbers)) == 1]
+    results = results_of(potential, {"water": water, "copper": copper}, records.report)
+    by_name = {q.name: q.categories for q in quantities(results.data_sets, lambda frame: 0.0, None)}
+    assert by_name["energy"]["data set"].names == by_name["forces"]["data set"].names == {0: "water", 1: "copper"}
+    assert by_name["stress"]["data set"].names == {1: "copper"}
+    assert by_name["forces"]["element"].names == {0: "Cu", 1: "H", 2: "O"}
+    assert by_name["energy"]["element"].names == {0: "Cu", 1: "H-O"}
+    forces = by_name["forces"]["element"].index
+    atoms = np.concatenate([r.numbers for r in water + copper if r.forces is not None])
+    np.testing.assert_array_equal(forces, np.repeat([{29: 0, 1: 1, 8: 2}[z] for z in atoms.tolist()], 3))
+
+
+def test_what_the_palette_has_no_colour_for_is_one():
+    names = [f"n{k}" for k in range(12)]
+    found = categorize(names, [1] * 12, {name: min(k, len(PALETTE)) for k, name in enumerate(names)})
+    assert list(found.names.values()) == [*names[: len(PALETTE)], OTHERS]
+    assert found.index.max() == len(PALETTE)
 
 
 def test_a_million_points_are_drawn_in_bounded_memory_and_an_outlier_is_seen():

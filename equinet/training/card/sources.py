@@ -20,10 +20,8 @@ SAMPLE_LEVELS = {
 
 
 @dataclass(frozen=True)
-class TestedErrors:
+class MeasuredErrors:
     """Errors of a data set or a group of it: what ``equinet test`` wrote; energies of one test, keyed with units."""
-
-    __test__ = False  # no test case, whatever a test runner takes it for
 
     data_set: str
     group: str
@@ -84,14 +82,14 @@ class CardSources:
         species, frames = self.statistic("species") or (), self.statistic("frames_per_species") or ()
         return {SYMBOLS[z]: int(n) for z, n in zip(species, frames, strict=False)}
 
-    def tested(self) -> Iterator[tuple[Path, TestedErrors]]:
+    def tested(self) -> Iterator[tuple[Path, MeasuredErrors]]:
         """Errors of each data set and group of each test."""
         for path, content in self.tests:
             sets = table(content.get("data_sets")) or {Path(str(table(content["data"])["path"])).name: content}
             for name, values in sets.items():
-                yield path, TestedErrors(name, "", values)
+                yield path, MeasuredErrors(name, "", values)
                 for group, own in table(values.get("groups")).items():
-                    yield path, TestedErrors(name, group, own)
+                    yield path, MeasuredErrors(name, group, own)
 
 
 def table(value: Any) -> Mapping[str, Any]:

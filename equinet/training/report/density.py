@@ -16,9 +16,9 @@ BINS = 180
 """Of the density, along each side of the panel: a bin is about two pixels, so that one outlier is still seen."""
 
 
-def color_of(category: int) -> str:
-    """The colour of a category by its number; grey beyond the palette."""
-    return PALETTE[category] if category < len(PALETTE) else GREY
+def color_of(place: int) -> str:
+    """The colour at a place of the palette; grey beyond it."""
+    return PALETTE[place] if place < len(PALETTE) else GREY
 
 
 def draw_points(ax: Any, x: Array, y: Array, category: NDArray[np.int64]) -> None:

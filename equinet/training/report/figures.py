@@ -67,7 +67,7 @@ def force_directions(reference: Array, predicted: Array, path: Path) -> Path:
     with figure(path, 2, width=4.6) as (over_size, distribution):
         over_size.set(xlabel="size of the reference force (eV/Å)", ylabel="angle between forces (degrees)")
         distribution.set(xlabel="angle between forces (degrees)", ylabel="share with a smaller angle (%)")
-        size = np.maximum(size, 1e-4 * size.max())
+        size = np.maximum(size, _floor(size))
         over_size.set(
             xscale="log", xlim=(size.min() / 1.2, size.max() * 1.2), ylim=(0.0, 1.05 * max(angle.max(), 1e-6))
         )
@@ -95,7 +95,7 @@ def _legend(ax: Any, quantity: Quantity, category: str, corner: str = "upper lef
     if len(names) > 1:
         marks = [
             Line2D([], [], linestyle="", marker="o", markersize=4, color=color_of(k), label=_short(name))
-            for k, name in enumerate(names)
+            for k, name in names.items()
         ]
         ax.legend(handles=marks, loc=corner, fontsize=7, handletextpad=0.1, borderaxespad=0.2, labelspacing=0.25)
 
@@ -111,7 +111,7 @@ def _each(quantity: Quantity, category: str) -> list[tuple[str, str, NDArray[np.
     from equinet.training.report.density import color_of
 
     categories = quantity.categories[category]
-    return [(_short(name), color_of(k), categories.index == k) for k, name in enumerate(categories.names)]
+    return [(_short(name), color_of(k), categories.index == k) for k, name in categories.names.items()]
 
 
 def _histogram(ax: Any, quantity: Quantity, category: str) -> None:
@@ -134,7 +134,7 @@ def _histogram(ax: Any, quantity: Quantity, category: str) -> None:
 
 def _cumulative(ax: Any, quantity: Quantity, category: str) -> None:
     shares = np.linspace(0.0, 100.0, 401)
-    floor = 1e-4 * max(float(np.abs(quantity.errors).max()), 1e-9)
+    floor = _floor(np.abs(quantity.errors))
     for name, color, chosen in _each(quantity, category):
         values = np.percentile(np.abs(quantity.errors[chosen]), shares, method="inverted_cdf")
         ax.plot(np.maximum(values, floor), shares, color=color, label=name)
@@ -150,11 +150,11 @@ def _over_labels(ax: Any, quantity: Quantity, category: str) -> None:
 
     errors = np.abs(quantity.errors)
     top = max(float(errors.max()), 1e-9)
-    errors = np.maximum(errors, 1e-4 * top)
+    errors = np.maximum(errors, _floor(errors))
     labels = quantity.reference
     directed = quantity.name != "energy" and np.abs(labels).max() > 0
     if directed:
-        labels = np.maximum(np.abs(labels), 1e-4 * np.abs(labels).max())
+        labels = np.maximum(np.abs(labels), _floor(np.abs(labels)))
         ax.set(xscale="log", xlim=(labels.min() / 1.2, labels.max() * 1.2))
         _plain_ticks(ax.xaxis)
         ax.set_xlabel(f"size of reference {quantity.label} ({quantity.unit})")
@@ -167,23 +167,26 @@ def _over_labels(ax: Any, quantity: Quantity, category: str) -> None:
     _plain_ticks(ax.yaxis)
 
 
+def _floor(sizes: Array) -> float:
+    """Where a logarithmic axis starts: smaller values, one in a hundred or zero by symmetry, are drawn at its edge."""
+    return max(float(np.percentile(sizes, 1.0)), 1e-5 * float(sizes.max()), 1e-9)
+
+
 def _running(ax: Any, x: Array, y: Array, bins: int = 16) -> bool:
-    """Median and 95th percentile of y within bins of x that hold twenty points or more; whether there are such."""
+    """Median and 95th percentile of y within bins of x that hold twenty points or more; whether two in a row do."""
     low, high = float(x.min()), float(x.max())
     if low == high:
         return False
     edges = np.geomspace(low, high, bins + 1) if ax.get_xscale() == "log" else np.linspace(low, high, bins + 1)
     place = np.clip(np.digitize(x, edges) - 1, 0, bins - 1)
-    rows = [
-        (0.5 * (edges[k] + edges[k + 1]), *np.percentile(y[place == k], (50.0, 95.0)))
-        for k in range(bins)
-        if (place == k).sum() >= 20
-    ]
-    if len(rows) < 2:
+    full = np.bincount(place, minlength=bins) >= 20
+    if not (full[1:] & full[:-1]).any():
         return False
-    centers, median, high_ones = zip(*rows, strict=True)
+    bounds = [np.percentile(y[place == k], (50.0, 95.0)) if full[k] else (np.nan, np.nan) for k in range(bins)]
+    median, most = np.array(bounds).T  # lines break where bins hold too few
+    centers = 0.5 * (edges[1:] + edges[:-1])
     ax.plot(centers, median, color="black", linewidth=1.2, zorder=3, label="median")
-    ax.plot(centers, high_ones, color="black", linewidth=1.0, linestyle="--", zorder=3, label="95 % are below")
+    ax.plot(centers, most, color="black", linewidth=1.0, linestyle="--", zorder=3, label="95 % are below")
     return True
 
 

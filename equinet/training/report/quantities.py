@@ -1,6 +1,5 @@
 """Labels and predictions of all frames as flat arrays, with what each value belongs to: what figures are drawn of."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -9,21 +8,11 @@ from numpy.typing import NDArray
 
 from equinet.elements import SYMBOLS
 from equinet.training.evaluation import FramePrediction
+from equinet.training.report.categories import Categories, Coloring, categorize
 from equinet.training.report.results import DataSet
-from equinet.training.report.style import PALETTE
 from equinet.units import EV_PER_A3_IN_GPA, MEV_PER_EV
 
 Array = NDArray[np.float64]
-
-OTHERS = "others"
-
-
-@dataclass(frozen=True)
-class Categories:
-    """What each value belongs to: the colour it is drawn in."""
-
-    names: tuple[str, ...]  # largest first; the last is OTHERS where there are more than colours
-    index: NDArray[np.int64]  # [n]
 
 
 @dataclass(frozen=True)
@@ -64,8 +53,9 @@ def quantities(
         assert value is not None
         return np.array([(value - isolated_energies(frame)) / len(frame.record.numbers)])
 
+    coloring = Coloring(data_sets, by)
     atoms = [SYMBOLS[z] for _, frame in forces for z in frame.record.numbers.tolist()]
-    of_forces = _of_frames(forces, [3 * len(frame.record.numbers) for _, frame in forces], by)
+    of_forces = coloring.of_frames(forces, [3 * len(frame.record.numbers) for _, frame in forces])
     return [
         Quantity(
             "energy",
@@ -75,7 +65,7 @@ def quantities(
             MEV_PER_EV,
             _flat([per_atom(frame, frame.record.energy) for _, frame in energy]),
             _flat([per_atom(frame, frame.energy) for _, frame in energy]),
-            _of_frames(energy, [1] * len(energy), by),
+            coloring.of_frames(energy, [1] * len(energy)),
         ),
         Quantity(
             "forces",
@@ -85,7 +75,7 @@ def quantities(
             MEV_PER_EV,
             _flat([frame.record.forces for _, frame in forces]),
             _flat([frame.forces for _, frame in forces]),
-            of_forces | {"element": _categories(atoms, [3] * len(atoms))},
+            of_forces | {"element": categorize(atoms, [3] * len(atoms), coloring.elements)},
         ),
         Quantity(
             "stress",
@@ -95,7 +85,7 @@ def quantities(
             1.0,
             _flat([EV_PER_A3_IN_GPA * _six(frame.record.stress) for _, frame in stress]),
             _flat([EV_PER_A3_IN_GPA * _six(frame.stress) for _, frame in stress]),
-            _of_frames(stress, [6] * len(stress), by),
+            coloring.of_frames(stress, [6] * len(stress)),
         ),
     ]
 
@@ -124,36 +114,3 @@ def _six(stress: Array | None) -> Array:
     """The six different components of a stress."""
     assert stress is not None
     return stress[np.triu_indices(3)]
-
-
-def _of_frames(
-    pairs: Sequence[tuple[str, FramePrediction]], counts: Sequence[int], by: str | None
-) -> dict[str, Categories]:
-    """By data set, by group, and by the elements a frame is made of."""
-    found = {
-        "data set": _categories([name for name, _ in pairs], counts),
-        "element": _categories(
-            ["-".join(SYMBOLS[z] for z in np.unique(frame.record.numbers).tolist()) for _, frame in pairs], counts
-        ),
-    }
-    if by is not None:
-        found["group"] = _categories([str(frame.record.info.get(by, "(none)")) for _, frame in pairs], counts)
-    return found
-
-
-def _categories(names: Sequence[str], counts: Sequence[int]) -> Categories:
-    """Number the names, most frequent first; those that no colour is left for are one.
-
-    Args:
-        names: of frames or atoms.
-        counts: how many values each of them has.
-    """
-    weights: Counter[str] = Counter()
-    for name, count in zip(names, counts, strict=True):
-        weights[name] += count
-    ordered = [name for name, _ in weights.most_common()]
-    if len(ordered) > len(PALETTE):
-        ordered = [*ordered[: len(PALETTE)], OTHERS]
-    place = {name: number for number, name in enumerate(ordered)}
-    index = np.array([place.get(name, len(PALETTE)) for name in names], dtype=np.int64)
-    return Categories(tuple(ordered), np.repeat(index, counts))

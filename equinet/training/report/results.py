@@ -85,7 +85,7 @@ def compare_data_sets(
 
 
 def data_set_names(paths: Sequence[Path]) -> list[str]:
-    """Names of data sets: the stem of each file, with as many folders before it as tell them apart.
+    """Names of data sets: the stem of each file, with as many folders before it as tell those with the same stem apart.
 
     Raises:
         InputError: the same file twice.
@@ -94,11 +94,14 @@ def data_set_names(paths: Sequence[Path]) -> list[str]:
     for path in resolved:
         if resolved.count(path) > 1:
             raise InputError(f"{path} is given twice; give each file once")
-    for folders in range(max(len(path.parts) for path in resolved)):
-        names = ["/".join([*path.parent.parts[::-1][:folders][::-1], _stem(path)]) for path in resolved]
-        if len(set(names)) == len(names):
-            return names
-    return [str(path) for path in resolved]
+    names = [_stem(path) for path in resolved]
+    for folders in range(1, max(len(path.parts) for path in resolved)):
+        alike = {name for name in names if names.count(name) > 1}
+        names = [
+            "/".join([*path.parts[-1 - folders : -1], _stem(path)]) if name in alike else name
+            for name, path in zip(names, resolved, strict=True)
+        ]
+    return [str(path) if names.count(name) > 1 else name for name, path in zip(names, resolved, strict=True)]
 
 
 def _stem(path: Path) -> str:

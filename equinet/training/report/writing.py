@@ -83,8 +83,7 @@ def _isolated_energies(potential: Potential) -> Callable[[FramePrediction], floa
 
 def _main_category(results: Results, values: Sequence[Quantity]) -> str:
     """What tells most: data sets where there are several, else groups that the palette has colours for."""
-    groups = [q.categories["group"].names for q in values if "group" in q.categories]
-    if len(results.data_sets) == 1 and any(len(names) > 1 for names in groups):
+    if len(results.data_sets) == 1 and any(len(q.categories["group"].names) > 1 for q in values):
         return "group"
     return "data set"
 
