@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from equinet.files import replacing
+
 STYLE = {
     "figure.dpi": 150,
     "savefig.dpi": 150,
@@ -55,6 +57,7 @@ class figure:  # noqa: N801 (a context manager)
         try:
             if exception[0] is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self.figure.savefig(self.path)
+                with replacing(self.path) as partial:
+                    self.figure.savefig(partial, format="png")
         finally:
             self._style.__exit__(*exception)
