@@ -1,12 +1,22 @@
 """``equinet info``: what a model file holds."""
 
+import argparse
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
 from equinet.cli.options import add_model, verb_parser
 
 HELP = "say what a model file holds: architecture, elements, energies, provenance"
+DESCRIPTION = """Say what a model file holds: architecture, elements, energies, provenance.
+
+--card makes a model card: what the model is, its data, errors by group, training, known failures and limits, licence
+and citation, all from what is recorded in the model file, in its run directory, and in reports of equinet test on this
+very file (errors.json in the model's folder or one below, or named with --tests). What is not recorded is said to be
+so."""
+EXAMPLE = """equinet info runs/quickstart/model.safetensors
+  equinet info runs/quickstart/model.safetensors --card -o README.md"""
 
 
 def main(argv: list[str]) -> int:
@@ -15,14 +25,44 @@ def main(argv: list[str]) -> int:
     Raises:
         InputError: the file is no model.
     """
-    parser = verb_parser("info", HELP[0].upper() + HELP[1:] + ".", "equinet info runs/quickstart/model.safetensors")
+    parser = verb_parser("info", DESCRIPTION, EXAMPLE)
     add_model(parser)
     parser.add_argument("--all", action="store_true", help="also configuration and statistics of the training")
+    parser.add_argument("--card", action="store_true", help="a model card in Markdown")
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="write the card there, not to the terminal")
+    parser.add_argument(
+        "--tests",
+        metavar="FILE",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="errors.json files or report folders for the card (default: those beside the model)",
+    )
     arguments = parser.parse_args(argv)
+    if arguments.card:
+        return _card(arguments)
+    if arguments.output or arguments.tests:
+        parser.error("-o and --tests belong to --card")
     facts = collect(arguments.model)
     if not arguments.all:
         facts["provenance"] = _essentials(facts["provenance"])
     print("\n".join(_lines(facts)))
+    return 0
+
+
+def _card(arguments: argparse.Namespace) -> int:
+    """Print or write the model card."""
+    from equinet.files import check_output, replacing
+    from equinet.training.card import model_card
+
+    if arguments.output is None:
+        sys.stdout.write(model_card(arguments.model, arguments.tests))
+        return 0
+    check_output(arguments.output)
+    text = model_card(arguments.model, arguments.tests)
+    with replacing(arguments.output) as partial:
+        partial.write_text(text, encoding="utf-8")
+    sys.stdout.write(f"model card: {arguments.output}\n")
     return 0
 
 

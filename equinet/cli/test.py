@@ -1,24 +1,42 @@
 """``equinet test``: errors of a model on labelled structures."""
 
+import argparse
 import json
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equinet.cli.options import add_batch_size, add_device_and_dtype, add_modal, add_model, verb_parser
+from equinet.cli.options import (
+    add_batch_size,
+    add_device_and_dtype,
+    add_modal,
+    add_model,
+    positive_integer,
+    verb_parser,
+)
 from equinet.errors import DataWarning, InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from equinet.data import Record
+    from equinet.data import LabelKeys, Record
+    from equinet.models import Potential
     from equinet.training.evaluation import Evaluation
+    from equinet.training.report import DataSet
 
 HELP = "measure a model's errors on labelled structures"
 DESCRIPTION = """Measure a model's errors on labelled structures: energies, forces, stresses, with 95 % intervals
 (bootstrap over frames). With a model of one level of theory of several (--modal), frames whose info names another
-(under --modal-key) are left out."""
+(under --modal-key) are left out.
+
+Each file is a data set, named by its stem; with several, errors are given for each and for all together. --report makes
+a folder with index.html, one page that needs nothing else, its figures as PNG, errors.json, table.tex and table.md for
+a paper, and worst.extxyz, the worst structures to look at. In the folder of the model, equinet info --card finds its
+errors."""
+EXAMPLE = """equinet test model.safetensors test.extxyz --json errors.json
+  equinet test runs/mine/model.safetensors test.extxyz surfaces.extxyz --by group --report runs/mine/report"""
 
 ROWS = {
     "energy per atom, meV/atom": "energy_{}_mev_per_atom",
@@ -37,11 +55,21 @@ def main(argv: list[str]) -> int:
     Raises:
         InputError: a model or data that cannot be used; no label to compare with.
     """
-    parser = verb_parser("test", DESCRIPTION, "equinet test model.safetensors test.extxyz --json errors.json")
+    parser = verb_parser("test", DESCRIPTION, EXAMPLE)
     add_model(parser)
-    parser.add_argument("data", metavar="DATA", type=Path, help="labelled structures, in any format ASE reads")
+    parser.add_argument(
+        "data", metavar="DATA", nargs="+", type=Path, help="labelled structures, in any format ASE reads"
+    )
+    parser.add_argument("--report", metavar="DIR", type=Path, help="write a report into this folder")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all errors and intervals")
     parser.add_argument("--by", metavar="INFO_KEY", help="errors for each value of this info key too")
+    parser.add_argument(
+        "--worst",
+        metavar="N",
+        type=positive_integer,
+        default=20,
+        help="structures in the report, by force error and by energy error each (default: 20)",
+    )
     for label in ("energy", "forces", "stress", "virial"):
         parser.add_argument(
             f"--keys.{label}", dest=label, metavar="KEY", help=f"where the {label} label is (default: found)"
@@ -52,32 +80,77 @@ def main(argv: list[str]) -> int:
     add_device_and_dtype(parser)
     arguments = parser.parse_args(argv)
 
-    from equinet.files import check_output, replacing
+    from equinet.files import check_output
 
     if arguments.json:
         check_output(arguments.json)
 
-    from equinet.cli.progress import progress
-    from equinet.data import LabelKeys, read_records
+    from equinet.data import LabelKeys
     from equinet.models import load_model, one_modal
-    from equinet.training.evaluation import evaluate
+    from equinet.training.report import data_set_names
 
+    names = data_set_names(arguments.data)
     potential = one_modal(load_model(arguments.model, arguments.device, arguments.dtype), arguments.modal)
     keys = LabelKeys(arguments.energy, arguments.forces, arguments.stress, arguments.virial)
-    records = read_records(arguments.data, keys)
-    tested = _of_modal(records.records, potential.provenance.get("modal"), arguments.modal_key, str(arguments.data))
-    with progress("testing", len(tested)) as done:
-        evaluation = evaluate(potential, tested, arguments.batch_size, arguments.by, done)
-    print_tables(evaluation, f"{arguments.model} on {arguments.data}")
-    if arguments.json:
-        facts = {
-            "model": str(arguments.model),
-            "data": records.report.to_dict(),
-            "dtype": str(potential.dtype).removeprefix("torch."),
-        }
-        with replacing(arguments.json) as partial:
-            partial.write_text(json.dumps(evaluation.to_json() | facts, indent=2) + "\n", encoding="utf-8")
+    data_sets, together = _test(potential, dict(zip(names, arguments.data, strict=True)), keys, arguments)
+    if len(data_sets) > 1:
+        for data_set in data_sets:
+            print_tables(data_set.evaluation, f"{arguments.model} on {data_set.reading.path}")
+        print_tables(together, f"{arguments.model} on all {len(data_sets)} data sets")
+    else:
+        print_tables(together, f"{arguments.model} on {arguments.data[0]}")
+    if arguments.json or arguments.report:
+        _write(potential, data_sets, together, arguments)
     return 0
+
+
+def _test(
+    potential: "Potential", files: dict[str, Path], keys: "LabelKeys", arguments: argparse.Namespace
+) -> "tuple[list[DataSet], Evaluation]":
+    """Read, predict and compare each data set."""
+    from equinet.cli.progress import progress
+    from equinet.data import read_records
+    from equinet.files import sha256
+    from equinet.training.evaluation import predict_records
+    from equinet.training.report import compare_data_sets, prepare_folder
+
+    read = {name: read_records(path, keys) for name, path in files.items()}
+    if arguments.report:
+        prepare_folder(arguments.report)  # before the work starts
+    predicted = []
+    for name, records in read.items():
+        path = files[name]
+        tested = _of_modal(records.records, potential.provenance.get("modal"), arguments.modal_key, str(path))
+        with progress(f"testing {name}", len(tested)) as done:
+            frames = predict_records(potential, tested, arguments.batch_size, done)
+        digest = sha256(path) if path.is_file() else ""
+        predicted.append((name, digest, records.report, frames))
+    return compare_data_sets(predicted, arguments.by)
+
+
+def _write(
+    potential: "Potential", data_sets: "list[DataSet]", together: "Evaluation", arguments: argparse.Namespace
+) -> None:
+    """The errors as JSON, and the report."""
+    from datetime import datetime
+
+    from equinet.files import replacing
+    from equinet.models.facts import describe
+    from equinet.training.provenance import versions
+    from equinet.training.report import Results, write_test_report
+    from equinet.training.run_directory import RunDirectory, read_metrics
+
+    date = datetime.now().astimezone().isoformat(timespec="seconds")
+    model = describe(potential, arguments.model)
+    results = Results(model, data_sets, together, arguments.by, date, versions())
+    if arguments.json:
+        with replacing(arguments.json) as partial:
+            partial.write_text(json.dumps(results.to_json(), indent=2) + "\n", encoding="utf-8")
+    if arguments.report:
+        run = RunDirectory(arguments.model.parent)
+        history = read_metrics(run.metrics) if run.metrics.is_file() else []
+        page = write_test_report(arguments.report, results, potential, arguments.worst, history)
+        sys.stdout.write(f"report: {page}\n")
 
 
 def _of_modal(records: "Sequence[Record]", modal: str | None, key: str, path: str) -> "list[Record]":
@@ -98,8 +171,6 @@ def _of_modal(records: "Sequence[Record]", modal: str | None, key: str, path: st
 
 def print_tables(evaluation: "Evaluation", title: str) -> None:
     """Print all errors; forces of each element; the main errors of each group."""
-    import sys
-
     from rich.console import Console
 
     tables = {f"{title}: {evaluation.frames} frames": _errors(evaluation)}

@@ -1,6 +1,7 @@
 """Numbers a model needs to know of its training data, computed once and kept with the model."""
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from equinet.data.atomic_energies import ISOLATED, atomic_energies, composition_
 from equinet.data.examples import make_example
 from equinet.data.record import Record, separate_isolated_atoms
 from equinet.errors import DataWarning, InputError
+from equinet.graph import nearest_pair
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Statistics:
     energy_key: str | None  # key(s) the energies were read from
     modal: str = ""  # of theory, where there are several
     of_modals: tuple["Statistics", ...] = ()  # of each level of theory; E0s and shifts stand there alone
+    frames_per_species: tuple[int, ...] = ()  # frames to train on that have the species
+    shortest_distance: float | None = None  # between two atoms of a frame to train on, Angstrom
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -165,7 +169,10 @@ def _without_energies(isolated: Sequence[Record], training: Sequence[Record], cu
     forces = [record.forces for record in training if record.forces is not None]
     stresses = [record.stress for record in training if record.stress is not None]
     virials = [record.virial / len(record.numbers) for record in training if record.virial is not None]
-    neighbors = [_count_neighbors(record, cutoff) for record in training]
+    graphs = (make_example(record, cutoff).graph for record in training)
+    counted = [(np.bincount(g.receivers.numpy(), minlength=len(g.numbers)), nearest_pair(g)) for g in graphs]
+    neighbors = [counts for counts, _ in counted]
+    species = Counter(z for record in training for z in np.unique(record.numbers).tolist())
     every = np.concatenate(neighbors)
     lonely = sum(not counts.any() for counts in neighbors)
     if lonely == len(training):
@@ -187,12 +194,9 @@ def _without_energies(isolated: Sequence[Record], training: Sequence[Record], cu
         "frames_without_edges": lonely,
         "isolated_frames": len(isolated),
         "energy_key": ", ".join(sorted({r.energy_key for r in labelled if r.energy_key})) or None,
+        "frames_per_species": tuple(species[z] for z in sorted(species)),
+        "shortest_distance": min(pair.distance for _, pair in counted if pair is not None),
     }
-
-
-def _count_neighbors(record: Record, cutoff: float) -> NDArray[np.int64]:
-    receivers = make_example(record, cutoff).graph.receivers.numpy()
-    return np.bincount(receivers, minlength=len(record.numbers))
 
 
 def _rms(values: NDArray[np.float64]) -> float:

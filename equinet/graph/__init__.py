@@ -7,5 +7,7 @@ from equinet.graph.atomic_graph import move as move
 from equinet.graph.atomic_graph import num_graphs as num_graphs
 from equinet.graph.atomic_graph import split as split
 from equinet.graph.atomic_graph import volumes as volumes
+from equinet.graph.distances import NearestPair as NearestPair
+from equinet.graph.distances import nearest_pair as nearest_pair
 from equinet.graph.neighbors import build_graph as build_graph
 from equinet.graph.verlet import VerletList as VerletList

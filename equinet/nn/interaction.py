@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from equinet.nn.gate import Gate
 from equinet.nn.linear import EquivariantLinear, SpeciesLinear
 from equinet.nn.radial import RadialNetwork
-from equinet_kernels import ConvSpec, EdgeTopology, Layout, UVUConv
+from equinet_kernels import ConvSpec, EdgeTopology, Layout, RadialConv, UVUConv
 
 
 class Interaction(nn.Module):
@@ -40,10 +40,12 @@ class Interaction(nn.Module):
         num_modals: int = 0,
     ) -> None:
         super().__init__()
+        self.dtype = dtype
         self.gate = Gate(layout_out)
         self.linear_in = EquivariantLinear(spec.x, spec.x, dtype, biases, num_modals)
         self.radial = RadialNetwork([*radial_sizes, spec.weight_dim], dtype)
         self.conv = UVUConv(spec, dtype)
+        self.radial_conv = None  # without an annotation, which TorchScript would not understand
         self.linear_out = EquivariantLinear(spec.out, self.gate.layout_in, dtype, biases, num_modals)
         self.norm = float(mean_neighbors) ** -0.5
         self.self_connection: Optional[SpeciesLinear] = (
@@ -52,6 +54,10 @@ class Interaction(nn.Module):
         self.shared_connection: Optional[EquivariantLinear] = (
             EquivariantLinear(spec.x, self.gate.layout_in, dtype) if self_connection == "shared" else None
         )
+
+    def recompute_weights(self) -> None:
+        """From now on make the convolution's weights in blocks of edges, again for each derivative, and keep none."""
+        self.radial_conv = RadialConv(ConvSpec.parse(self.conv.spec_string), self.dtype)  # type: ignore[assignment]
 
     def forward(
         self,
@@ -75,7 +81,11 @@ class Interaction(nn.Module):
         Returns:
             [N, dim out] features.
         """
-        messages = self.conv(self.linear_in(x, modal), y, self.radial(basis), topology)
+        messages = self.linear_in(x, modal)
+        if self.radial_conv is not None:
+            messages = self.radial_conv(messages, y, self.radial.hidden(basis), self.radial.last(), topology)
+        else:
+            messages = self.conv(messages, y, self.radial(basis), topology)
         out = self.linear_out(messages * self.norm, modal)
         if self.self_connection is not None:
             out = out + self.self_connection(x, species)

@@ -18,6 +18,13 @@ def _shared_blocks(layout_in: Layout, layout_out: Layout) -> List[List[int]]:
     return rows
 
 
+def matmul(x: Tensor, weight: Tensor, in_bfloat16: bool) -> Tensor:
+    """x [R, K] @ weight [K, C] -> [R, C] in x's dtype; with ``in_bfloat16`` the factors are rounded to it first."""
+    if in_bfloat16:
+        return (x.to(torch.bfloat16) @ weight.to(torch.bfloat16)).to(x.dtype)
+    return x @ weight
+
+
 class EquivariantLinear(nn.Module):
     """Rows of one layout to rows of another; one weight matrix per irreducible representation they share.
 
@@ -29,6 +36,8 @@ class EquivariantLinear(nn.Module):
         dtype: of the weights.
         bias: whether to add one to even scalars, the only features that may have one; zero at first.
         num_modals: how many levels of theory add one more of their own; zero at first.
+
+    With ``in_bfloat16`` set, factors are rounded to bfloat16 (three digits) before they are multiplied.
     """
 
     def __init__(
@@ -45,6 +54,7 @@ class EquivariantLinear(nn.Module):
             nn.Parameter(torch.zeros(num_modals, width, dtype=dtype)) if num_modals and width else None
         )
         self.weights = nn.ParameterList(nn.Parameter(torch.randn(b[2], b[3], dtype=dtype)) for b in self.blocks)
+        self.in_bfloat16 = False
 
     def forward(self, x: Tensor, modal: Optional[Tensor] = None) -> Tensor:
         """x [N, dim in], modal [N] int64 where there are several -> [N, dim out]."""
@@ -59,7 +69,8 @@ class EquivariantLinear(nn.Module):
             else:
                 # two indices: with three torch multiplies atom by atom where the weights need no gradient
                 x_block = parts[block[0]].reshape(rows * components, channels)
-                out.append((x_block @ (weight * channels**-0.5)).view(rows, components * block[3]))
+                product = matmul(x_block, weight * channels**-0.5, self.in_bfloat16)
+                out.append(product.view(rows, components * block[3]))
             bias, modal_bias = self.bias, self.modal_bias
             if bias is not None and number == self.biased:
                 out[-1] = out[-1] + bias
@@ -87,6 +98,7 @@ class SpeciesLinear(nn.Module):
         self.weights = nn.ParameterList(
             nn.Parameter(torch.randn(num_species, b[2], b[3], dtype=dtype)) for b in self.blocks
         )
+        self.in_bfloat16 = False
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """x [N, dim in], species [N] int64 -> [N, dim out]."""
@@ -104,6 +116,6 @@ class SpeciesLinear(nn.Module):
             else:
                 x_block = parts[block[0]].reshape(rows, components, 1, channels)
                 spread = (x_block * one_hot.view(rows, 1, self.num_species, 1)).flatten(0, 1).flatten(1)
-                product = spread @ (weight.flatten(0, 1) * channels**-0.5)  # [N (2l + 1), C out]
+                product = matmul(spread, weight.flatten(0, 1) * channels**-0.5, self.in_bfloat16)  # [N (2l + 1), C out]
                 out.append(product.view(rows, components * block[3]))
         return torch.cat(out, dim=1)

@@ -91,12 +91,25 @@ class RadialNetwork(nn.Module):
         self.weights = nn.ParameterList(
             nn.Parameter(torch.randn(rows, columns, dtype=dtype)) for rows, columns in pairwise(sizes)
         )
+        self.num_layers = len(sizes) - 1
         self.activation = NormalizedActivation("silu")
 
     def forward(self, x: Tensor) -> Tensor:
         """[E, sizes[0]] -> [E, sizes[-1]]."""
+        return self.hidden(x) @ self.last()
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """[E, sizes[0]] -> [E, sizes[-2]]: what the last weights multiply."""
         for layer, weight in enumerate(self.weights):
             if layer > 0:
                 x = self.activation(x)
-            x = x @ (weight * weight.shape[0] ** -0.5)
+            if layer < self.num_layers - 1:
+                x = x @ (weight * weight.shape[0] ** -0.5)
         return x
+
+    def last(self) -> Tensor:
+        """The last weights [sizes[-2], sizes[-1]], as they are used."""
+        last = torch.zeros(0)
+        for weight in self.weights:  # TorchScript takes no computed index
+            last = weight
+        return last * last.shape[0] ** -0.5

@@ -23,6 +23,7 @@ from equinet.training.datamodule import AtomicDataModule
 from equinet.training.history import History
 from equinet.training.loggers import LoggerName, finish_loggers, make_loggers
 from equinet.training.module import PotentialModule
+from equinet.training.precision import tf32_matrices
 from equinet.training.processes import data_parallel, is_first_process, processes_wanted
 from equinet.training.progress import TrainingProgress
 from equinet.training.provenance import collect_provenance, write_provenance
@@ -237,7 +238,7 @@ class TrainCLI(LightningCLI):
         """
         assert self.run is not None
         try:
-            with _fresh_memory_unfilled():
+            with _fresh_memory_unfilled(), tf32_matrices(self.model.tf32):
                 self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
             if self.first and not self.run.model.exists():
                 raise InputError("no step was taken, so there is no model; give trainer.max_time or max_epochs more")

@@ -72,15 +72,16 @@ class Evaluation:
     """Errors over a set of frames. Keys of ``errors`` carry the unit; ``KEY_ci95`` is the interval of ``KEY``."""
 
     frames: int
+    atoms: int
     counts: dict[str, int]  # frames with an energy, forces, stress label
     errors: dict[str, float]  # "force_mae_mev_per_angstrom": ...
     intervals: dict[str, tuple[float, float]]  # 95 %, bootstrap over frames; absent for a single frame
-    per_element: dict[str, dict[str, float]] = field(default_factory=dict)
+    per_element: dict[str, dict[str, float]] = field(default_factory=dict)  # of forces, and how many atoms have them
     groups: dict[str, "Evaluation"] = field(default_factory=dict)  # by the value of an info key
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, intervals as ``KEY_ci95: [low, high]`` after each key."""
-        values: dict[str, Any] = {"frames": self.frames}
+        values: dict[str, Any] = {"frames": self.frames, "atoms": self.atoms}
         values |= {f"frames_with_{name}": count for name, count in self.counts.items()}
         for key, value in self.errors.items():
             values[key] = value
@@ -159,7 +160,7 @@ def _errors(frames: Sequence[FramePrediction]) -> Evaluation:
     if labels.counts.size:
         errors["force_rms_mev_per_angstrom"] = labels.rms()
     counts = {"energy": len(energy), "forces": len(forces), "stress": len(stress)}
-    return Evaluation(len(frames), counts, errors, intervals)
+    return Evaluation(len(frames), sum(len(f.record.numbers) for f in frames), counts, errors, intervals)
 
 
 def _label(value: Array | None) -> Array:
@@ -191,5 +192,6 @@ def _force_errors_per_element(frames: Sequence[FramePrediction]) -> dict[str, di
     for number in sorted(by_element):
         table = _table(by_element[number], "force_{}_mev_per_angstrom", MEV_PER_EV)
         rms = _table(labels[number], "force_{}_mev_per_angstrom", MEV_PER_EV).rms()
-        result[SYMBOLS[number]] = table.values() | {"force_rms_mev_per_angstrom": rms}
+        own = {"atoms": int(table.counts.sum()) // 3, "force_rms_mev_per_angstrom": rms}
+        result[SYMBOLS[number]] = table.values() | own
     return result

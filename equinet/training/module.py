@@ -18,6 +18,7 @@ from equinet.data import Labels, Statistics, reference_energies, write_examples
 from equinet.errors import InputError
 from equinet.graph import AtomicGraph
 from equinet.models import NequIPArchitecture, Potential, Prediction
+from equinet.nn import Interaction
 from equinet.training.agreement import Agreement
 from equinet.training.batch import Batch
 from equinet.training.datamodule import AtomicDataModule
@@ -26,6 +27,7 @@ from equinet.training.losses import Loss, LossSettings, TermWeights, residuals, 
 from equinet.training.metrics import ErrorSums
 from equinet.training.optimization import OptimizerSettings, ScheduleSettings, build_optimizer, build_schedule
 from equinet.training.pace import Pace
+from equinet.training.precision import use_bfloat16
 
 MONITOR = "val/loss"
 """What "best" means: the loss over the validation set, of the averaged weights."""
@@ -49,6 +51,11 @@ class PotentialModule(LightningModule):
         dtype: precision of the features; geometry and sums of energies are always float64.
         subtract_isolated: make an isolated atom's energy exactly E0.
         zbl: add the Ziegler-Biersack-Littmark repulsion of bare nuclei.
+        recompute_weights: make the convolution's weights of each edge again for each derivative and keep none: a
+            fraction of the memory, for somewhat more time.
+        linear_maps: "bfloat16" rounds the factors of linear maps to three digits while training, which GPUs multiply
+            faster; validation and the saved model stay as they are.
+        tf32: let GPUs multiply float32 matrices in TF32, with ten bits of mantissa.
 
     Raises:
         InputError: for settings that make no sense, or weights without a label to go with them.
@@ -65,6 +72,9 @@ class PotentialModule(LightningModule):
         dtype: Literal["float32", "float64"] = "float32",
         subtract_isolated: bool = True,
         zbl: bool = False,
+        recompute_weights: bool = False,
+        linear_maps: Literal["full", "bfloat16"] = "full",
+        tf32: bool = False,
     ) -> None:
         super().__init__()
         _check_labels(loss, statistics)
@@ -82,7 +92,14 @@ class PotentialModule(LightningModule):
             zbl=zbl,
             dtype=_DTYPES[dtype],
         )
+        if recompute_weights:
+            for part in self.potential.modules():
+                if isinstance(part, Interaction):
+                    part.recompute_weights()
         self.average = None if ema_decay is None else ExponentialAverage(self.potential, ema_decay)
+        self.tf32 = tf32
+        if linear_maps == "bfloat16":
+            use_bfloat16(self.potential)
         self.train_errors = ErrorSums()
         self.val_errors = ErrorSums()
         self._agreement = Agreement()

@@ -1,8 +1,11 @@
 """Where a model comes from: data, configuration, versions. Kept in the run directory and in the model file."""
 
 import json
+import os
 import platform
+import shlex
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,21 @@ def versions() -> dict[str, str]:
             found[package] = "not installed"
     revision = commit()
     return found | {"commit": revision} if revision else found
+
+
+def environment() -> dict[str, Any]:
+    """The machine and every installed package, which may matter when a result is to be repeated."""
+    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    installed = {f"{found.metadata['Name']}=={found.version}" for found in metadata.distributions()}
+    return {
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+        "command": shlex.join(sys.argv),
+        "packages": sorted(installed, key=str.lower),
+    }
 
 
 def commit() -> str | None:
@@ -62,7 +80,7 @@ def write_provenance(run: RunDirectory, provenance: dict[str, Any], split: dict[
     with replacing(run.config) as temporary:
         temporary.write_text(yaml.safe_dump(provenance["config"], sort_keys=False))
     with replacing(run.provenance) as temporary:
-        temporary.write_text(json.dumps(provenance, indent=2) + "\n")
+        temporary.write_text(json.dumps(provenance | {"environment": environment()}, indent=2) + "\n")
     with replacing(run.split) as temporary:
         temporary.write_text(json.dumps(split, indent=0) + "\n")
 

@@ -176,3 +176,15 @@ def test_real_sets(shared_data):
     assert s.isolated_energies[3] == pytest.approx(-2041.98, abs=1e-2)
     assert max(s.shift) < 0.0
     assert s.energy_rms_per_atom < 0.02
+
+
+def test_frames_of_each_element_and_the_shortest_distance():
+    frames = molecules(E0, BINDING)
+    s = compute_statistics([*frames, *isolated()], 2.0)
+    assert s.frames_per_species == (5, 4, 3)  # H, C, O in CH4 H2O CO2 C2H4 CH4O H2
+    pairs = [frame.positions[:, None] - frame.positions for frame in frames]
+    lengths = np.concatenate([np.linalg.norm(d, axis=2)[np.triu_indices(len(d), 1)] for d in pairs])
+    assert s.shortest_distance == pytest.approx(lengths.min(), abs=1e-12)
+    old = s.to_dict()
+    del old["frames_per_species"], old["shortest_distance"]  # as an older version wrote it
+    assert Statistics.from_dict(old).shortest_distance is None

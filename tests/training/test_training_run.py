@@ -67,6 +67,9 @@ def test_a_run_leaves_everything_it_promises(tiny_config, run, copper_file, caps
     assert provenance["versions"]["torch"] == torch.__version__
     assert provenance["training"]["val/loss"] == best["val/loss"]
 
+    environment = json.loads((run / "provenance.json").read_text())["environment"]
+    assert f"torch=={torch.__version__}" in environment["packages"]
+
     summary = json.loads((run / "training.json").read_text())
     assert summary["seconds"] > 0
     assert summary["steps"] == 16
