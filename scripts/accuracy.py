@@ -42,8 +42,9 @@ def render(out: Path) -> None:
         write(out / "README.md", f"# Accuracy\n\n{overview(results)}\n{NOTE}\n")
 
 
-NOTE = """Errors without twins of training frames; mean over the seeds, in brackets the least and the largest. Each row's
-page has the errors with twins, by group, and published rows with their sources. Made by `python scripts/accuracy.py`."""
+NOTE = """Errors without twins of training frames; mean over the seeds, in brackets the least and the largest. The page
+of each row has the errors with twins, by group, and published rows with their sources. Made by
+`python scripts/accuracy.py`."""
 
 
 def main() -> int:

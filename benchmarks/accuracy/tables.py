@@ -44,11 +44,9 @@ def overview(results: dict[Row, Sequence[Values]]) -> str:
             copy_energy, copy_forces, _ = _cells(row, [each["copy_of_nearest"]["without_twins"] for each in ours])
             twins = "; ".join(sorted({f"{each['twins']['twins']} of {each['twins']['of_frames']}" for each in ours}))
             minutes = spread([result["training"]["seconds"] / 60 for result in measured])
-            lines.append(
-                f"| [{row.name}]({row.name}.md) | {test.name} | {row.measure.upper()} | "
-                f"{measured[0]['train_frames']} | {energy} {UNITS[row.energy]} | {forces} | {stress} | {copy_energy} / {copy_forces} | {twins} | "
-                f"{len(measured)} | {minutes} |"
-            )
+            cells = [f"[{row.name}]({row.name}.md)", test.name, row.measure.upper(), str(measured[0]["train_frames"])]
+            cells += [f"{energy} {UNITS[row.energy]}", forces, stress, f"{copy_energy} / {copy_forces}", twins]
+            lines.append(f"| {' | '.join([*cells, str(len(measured)), minutes])} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,9 +1,9 @@
 """How far a structure is from another, whatever its orientation, origin, mirror image, cell or order of atoms.
 
 Each atom is described by its environment: for every species the sorted distances to that species' atoms, all of them
-in a molecule, those within 5 Angstrom in a crystal (fewer neighbours than another atom's count as distances of 5). Atoms
-of two structures are matched such that the squared differences of these distances are least; :func:`distances_differ` is
-their root mean square over neighbours, in Angstrom. A supercell and the cell it repeats are 0 apart.
+in a molecule, those within 5 Angstrom in a crystal (missing ones count as distances of 5). The atoms of two structures
+are matched such that the squared differences of these distances are least; :func:`distances_differ` is their root mean
+square over neighbours, in Angstrom. A supercell and the cell it repeats are 0 apart.
 
 Equal environments do not prove equal structures (Pozdnyakov et al., Phys. Rev. Lett. 125, 166001 (2020)); for finding
 frames that a model has as good as seen they are strict enough: thermal frames at 300 K are 0.1 Angstrom apart.

@@ -28,20 +28,17 @@ def page(results: dict[str, Any], machine: dict[str, Any]) -> str:
         "# Time to accuracy on mlearn silicon",
         "",
         f"The same network (3 layers, l_max 2, 16 channels, natural parity, 4.5 Å), training and validation frames; "
-        f"{machine['minutes']:g} minutes each on {machine['threads']} threads of {machine['processor']}, one seed. Errors "
-        "are of the snapshot that is best on validation.",
+        f"{machine['minutes']:g} minutes each on {machine['threads']} threads of {machine['processor']}, one seed. "
+        "Errors are of the snapshot that is best on validation.",
         "",
         "| | Setting | Mode | Weights | Steps | s a step | Test: energy, meV/atom | Forces, meV/Å | Stress, GPa |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for side, found in results.items():
-        clock, test = found["race"]["clock"], found["race"]["test"]
-        lines.append(
-            f"| {side} | {found['race']['plan']['setting']['name']} | {found['race']['plan']['mode']} | {clock['weights']} | "
-            f"{clock['steps']} | {clock['median_step_s']:.3f} | "
-            + " | ".join(f"{test[key]:.3g}" for key in PANELS)
-            + " |"
-        )
+        clock, test, plan = found["race"]["clock"], found["race"]["test"], found["race"]["plan"]
+        cells = [side, plan["setting"]["name"], plan["mode"], str(clock["weights"]), str(clock["steps"])]
+        cells += [f"{clock['median_step_s']:.3f}", *(f"{test[key]:.3g}" for key in PANELS)]
+        lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "When the validation error fell for good to what the other side ended with:", ""]
     lines += ["| | " + " | ".join(PANELS.values()) + " |", "|" + "---|" * (len(PANELS) + 1)]
     sides = list(results)
@@ -86,10 +83,8 @@ def draw(results: dict[str, Any], machine: dict[str, Any], path: Path) -> None:
         for color, (side, found) in zip(COLORS, results.items(), strict=True):
             curve, clock = found["race"]["curve"], found["race"]["clock"]
             minutes = [point["seconds"] / 60 for point in curve]
-            name = f"{side}, {clock['steps']} steps"
-            axes.plot(
-                minutes, [point[key] for point in curve], "o-", color=color, markersize=3, linewidth=1.4, label=name
-            )
+            axes.plot(minutes, [point[key] for point in curve], "o-", color=color, markersize=3, linewidth=1.4)
+            axes.lines[-1].set_label(f"{side}, {clock['steps']} steps")
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
