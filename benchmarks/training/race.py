@@ -92,7 +92,7 @@ def train(course: Course, side: str, setting: case.Setting, clock: dict[str, Any
         command = [str(peer_python(NEQUIP)), "-m", "nequip.scripts.train", "-cp", str(folder), "-cn", "config"]
         command += [f"hydra.run.dir={folder / 'hydra'}"]
     written.write_text(yaml.safe_dump(configuration, sort_keys=False))
-    limit = clock["seconds"] + course.compile_seconds + 120.0
+    limit = clock["seconds"] + course.compile_seconds + 60.0
     _run(command, course.threads, folder / "log.txt", limit)
 
 
