@@ -143,6 +143,7 @@ def _test(row: Row, test: Comparison, path: Path, trained: Sequence[Record], pre
     nearest = nearest_frames(records, trained)
     predicted: list[FramePrediction] = predict(records)
     copied, missing = copy_nearest(records, trained, nearest)
+    still, _ = copy_nearest(records, trained, [Nearest(None, np.inf)] * len(records))
     fresh = [i for i, near in enumerate(nearest) if not near.is_twin]
     return {
         "file": path.name,
@@ -154,6 +155,7 @@ def _test(row: Row, test: Comparison, path: Path, trained: Sequence[Record], pre
             "all": summarize(copied, row.apart),
             "without_twins": summarize([copied[i] for i in fresh], row.apart),
         },
+        "atoms_without_forces": {"all": summarize(still, row.apart)},
     }
 
 

@@ -10,6 +10,7 @@ from benchmarks.accuracy.rows import Comparison, Row
 Values = dict[str, Any]
 OURS = "equinet"
 COPY = "copy of the nearest training frame"
+STILL = "sum over atoms, no forces"
 UNITS = {"mev_per_atom": "meV/atom", "mev": "meV"}
 
 
@@ -18,9 +19,14 @@ def spread(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return ""
-    if len(known) == 1:
-        return f"{known[0]:.3g}"
-    return f"{mean(known):.3g} ({min(known):.3g} to {max(known):.3g})"
+    if min(known) == max(known):
+        return _number(known[0])
+    return f"{_number(mean(known))} ({_number(min(known))} to {_number(max(known))})"
+
+
+def _number(value: float) -> str:
+    """Three significant digits, without exponents where it is large."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def row_page(row: Row, results: Sequence[Values]) -> str:
@@ -87,6 +93,7 @@ def _test(row: Row, test: Comparison, results: Sequence[Values]) -> list[str]:
         (f"{OURS}, all frames", lambda each: each["all"]),
         (f"{COPY}, without twins", lambda each: each["copy_of_nearest"]["without_twins"]),
         (f"{COPY}, all frames", lambda each: each["copy_of_nearest"]["all"]),
+        (f"{STILL}, all frames", lambda each: each["atoms_without_forces"]["all"]),
     ):
         lines.append(f"| {label} | " + " | ".join(_cells(row, [pick(each) for each in ours])) + " |")
     for other in test.published:

@@ -38,9 +38,9 @@ class Setting:
 
 SETTINGS = (
     Setting("nequip's defaults", lr=0.01, batch_size=5, energy=1.0, forces=1.0, stress=1.0),
-    # weights of configs/mlearn.yaml, 4:1:1 in units of the labels' rms
-    Setting("as configs/mlearn.yaml", lr=0.02, batch_size=4, energy=32.0, forces=1.0, stress=2400.0),
-    Setting("single frames", lr=0.01, batch_size=1, energy=32.0, forces=1.0, stress=2400.0),
+    # weights of configs/mlearn.yaml, 4:4:1 in units of the labels' rms
+    Setting("as configs/mlearn.yaml", lr=0.02, batch_size=4, energy=8.0, forces=1.0, stress=600.0),
+    Setting("single frames", lr=0.01, batch_size=1, energy=8.0, forces=1.0, stress=600.0),
 )
 """The first with the loss weights and learning rate that nequip's documentation starts from, the second with those our
 configuration has, the third for whoever takes few steps a second."""

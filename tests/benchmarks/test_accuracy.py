@@ -73,6 +73,7 @@ def test_rows_name_their_files_once_and_configurations_exist():
 def test_spread_says_mean_least_and_largest():
     assert spread([2.0]) == "2"
     assert spread([1.0, None, 3.0]) == "2 (1 to 3)"
+    assert spread([1339.6]) == "1340"
     assert spread([None]) == ""
 
 
