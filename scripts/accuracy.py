@@ -19,7 +19,7 @@ from benchmarks.accuracy.measure import ROOT, Settings, measure
 from benchmarks.accuracy.rows import ROWS, Row
 from benchmarks.accuracy.tables import overview, row_page
 from equinet.errors import InputError
-from equinet.files import replacing
+from equinet.files import replacing, sha256
 
 OUT = ROOT / "benchmarks" / "reports" / "accuracy"
 
@@ -92,12 +92,16 @@ def measure_all(rows: list[Row], seeds: list[int], settings: Settings, out: Path
     """First seeds of all rows first, so that whenever it is stopped there is most to show.
 
     Raises:
-        InputError: see :func:`benchmarks.accuracy.measure.measure`.
+        InputError: see :func:`benchmarks.accuracy.measure.measure`; a result of another configuration.
     """
     for seed in seeds:
         for row in rows:
             result = out / f"{row.name}_seed{seed}.json"
             if result.exists():
+                if json.loads(result.read_text())["config_sha256"] != sha256(ROOT / row.config):
+                    raise InputError(
+                        f"{result} was measured with another {row.config} than now; remove it or restore that"
+                    )
                 print(f"accuracy: {row.name}, seed {seed}: done before", flush=True)
                 continue
             print(f"accuracy: {row.name}, seed {seed}, {time.strftime('%H:%M:%S')}", flush=True)

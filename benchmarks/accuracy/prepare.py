@@ -26,9 +26,9 @@ def prepare(row: Row, data: Path, folder: Path) -> Files:
     Raises:
         InputError: a file of the data folder is missing.
     """
-    frames, held_out = hold_out(_read(data / row.train), row.group, row.hold_out)
-    train = data / row.train
-    if row.isolated is not None or held_out:
+    train, held_out = _existing(data / row.train), []
+    if row.isolated is not None or row.hold_out is not None:
+        frames, held_out = hold_out(_read(train), row.group, row.hold_out)
         isolated = _read(data / row.isolated) if row.isolated else []
         train = _write(folder / "train.extxyz", isolated + frames)
     return Files(train, {test.name: _test_file(test, held_out, data, folder) for test in row.tests})
@@ -56,18 +56,20 @@ def _test_file(test: Comparison, held_out: list[Any], data: Path, folder: Path) 
     if test.file is None:
         return _write(folder / name, held_out)
     if test.blocks is None:
-        if not (data / test.file).is_file():
-            raise InputError(f"{data / test.file}: no such file; give the folder of the data sets with --data")
-        return data / test.file
+        return _existing(data / test.file)
     first, end = test.blocks
     frames = [frame for frame in _read(data / test.file) if first <= int(frame.info["source_index"]) < end]
     return _write(folder / name, frames)
 
 
-def _read(path: Path) -> list[Any]:
+def _existing(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the folder of the data sets with --data")
-    return list(ase.io.read(path, ":"))
+    return path
+
+
+def _read(path: Path) -> list[Any]:
+    return list(ase.io.read(_existing(path), ":"))
 
 
 def _write(path: Path, frames: list[Any]) -> Path:
