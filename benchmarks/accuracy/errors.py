@@ -68,6 +68,8 @@ def summarize(frames: Sequence[FramePrediction], apart: Sequence[str]) -> dict[s
     if not frames:
         return {"frames": 0}
     values = compare(frames, by=GROUP).to_json() | energy_differences(frames)
+    for name, group in values["groups"].items():
+        group |= energy_differences([frame for frame in frames if frame.record.info[GROUP] == name])
     moving = [frame for frame in frames if is_moving(frame.record, apart)]
     if moving and len(moving) < len(frames):
         values["moving"] = compare(moving).to_json() | energy_differences(moving)
