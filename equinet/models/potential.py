@@ -122,7 +122,7 @@ class Potential(nn.Module):
         """
         if not torch.jit.is_scripting():
             return self._checked(graph, modal)
-        return self._differentiated(graph, modal)
+        return self.differentiated(graph, modal)
 
     @torch.jit.unused
     def _checked(self, graph: AtomicGraph, modal: Optional[Tensor]) -> Prediction:
@@ -131,7 +131,7 @@ class Potential(nn.Module):
             self.check_elements(graph.numbers)
         self._check_modal(modal)
         with torch.enable_grad():
-            return self._differentiated(graph, modal)
+            return self.differentiated(graph, modal)
 
     @torch.jit.unused
     def _check_modal(self, modal: Optional[Tensor]) -> None:
@@ -141,8 +141,8 @@ class Potential(nn.Module):
         if not self.modals and modal is not None:
             raise InputError("the potential knows one level of theory; there is nothing to choose")
 
-    def _differentiated(self, graph: AtomicGraph, modal: Optional[Tensor]) -> Prediction:
-        """Energies and their derivatives with respect to positions and strain."""
+    def differentiated(self, graph: AtomicGraph, modal: Optional[Tensor]) -> Prediction:
+        """Energies and their derivatives with respect to positions and strain; :meth:`forward` without its checks."""
         positions = graph.positions.detach().requires_grad_(True)
         strain = torch.zeros_like(graph.cell).requires_grad_(True)
         energies, atom_energies, features = self._energies(graph, positions, strain, modal)

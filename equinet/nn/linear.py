@@ -53,7 +53,10 @@ class EquivariantLinear(nn.Module):
         self.modal_bias: Optional[Tensor] = (
             nn.Parameter(torch.zeros(num_modals, width, dtype=dtype)) if num_modals and width else None
         )
-        self.weights = nn.ParameterList(nn.Parameter(torch.randn(b[2], b[3], dtype=dtype)) for b in self.blocks)
+        # an empty matrix has no gradient, which data-parallel training would wait for
+        self.weights = nn.ParameterList(
+            nn.Parameter(torch.randn(b[2], b[3], dtype=dtype), requires_grad=b[2] > 0) for b in self.blocks
+        )
         self.in_bfloat16 = False
 
     def forward(self, x: Tensor, modal: Optional[Tensor] = None) -> Tensor:
@@ -96,7 +99,7 @@ class SpeciesLinear(nn.Module):
         self.sizes = [(2 * block.l + 1) * block.channels for block in layout_in]
         self.blocks = _shared_blocks(layout_in, layout_out)
         self.weights = nn.ParameterList(
-            nn.Parameter(torch.randn(num_species, b[2], b[3], dtype=dtype)) for b in self.blocks
+            nn.Parameter(torch.randn(num_species, b[2], b[3], dtype=dtype), requires_grad=b[2] > 0) for b in self.blocks
         )
         self.in_bfloat16 = False
 

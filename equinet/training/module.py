@@ -21,6 +21,7 @@ from equinet.models import NequIPArchitecture, Potential, Prediction
 from equinet.nn import Interaction
 from equinet.training.agreement import Agreement
 from equinet.training.batch import Batch
+from equinet.training.compiled_step import CompiledPotential
 from equinet.training.datamodule import AtomicDataModule
 from equinet.training.ema import ExponentialAverage
 from equinet.training.losses import Loss, LossSettings, TermWeights, residuals, weighted
@@ -56,6 +57,8 @@ class PotentialModule(LightningModule):
         linear_maps: "bfloat16" rounds the factors of linear maps to three digits while training, which GPUs multiply
             faster; validation and the saved model stay as they are.
         tf32: let GPUs multiply float32 matrices in TF32, with ten bits of mantissa.
+        compile: trace and compile the training step (torch.compile), which takes minutes once and pays where structures
+            are small or a GPU waits for Python.
 
     Raises:
         InputError: for settings that make no sense, or weights without a label to go with them.
@@ -75,6 +78,7 @@ class PotentialModule(LightningModule):
         recompute_weights: bool = False,
         linear_maps: Literal["full", "bfloat16"] = "full",
         tf32: bool = False,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         _check_labels(loss, statistics)
@@ -98,6 +102,7 @@ class PotentialModule(LightningModule):
                     part.recompute_weights()
         self.average = None if ema_decay is None else ExponentialAverage(self.potential, ema_decay)
         self.tf32 = tf32
+        self._compiled = CompiledPotential(self.potential) if compile else None
         if linear_maps == "bfloat16":
             use_bfloat16(self.potential)
         self.train_errors = ErrorSums()
@@ -125,7 +130,8 @@ class PotentialModule(LightningModule):
 
     def terms(self, batch: Batch, weights: TermWeights) -> Tensor:
         """This batch's parts of the three terms of the loss of its optimiser step, [3]; training errors are noted."""
-        errors = residuals(self.potential(batch.graph, self._modal(batch.labels)), batch.labels, batch.graph)
+        predict = self._compiled or self.potential
+        errors = residuals(predict(batch.graph, self._modal(batch.labels)), batch.labels, batch.graph)
         penalties = self.loss.penalties(errors, batch.labels, batch.graph)
         self.train_errors.update(errors, penalties)
         return weighted(weights, penalties, batch.totals)

@@ -52,7 +52,8 @@ def _series(
 ) -> None:
     points = [(epoch, row[key]) for epoch, row in zip(epochs, rows, strict=True) if key in row]
     if points:
-        ax.plot(*zip(*points, strict=True), label=label, color=color)
+        marker = "o" if len(points) == 1 else None  # a line through one point is invisible
+        ax.plot(*zip(*points, strict=True), label=label, color=color, marker=marker)
 
 
 def parity(frames: Sequence[FramePrediction], evaluation: Evaluation, path: Path) -> Path:
