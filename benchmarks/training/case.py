@@ -37,18 +37,18 @@ class Frame(NamedTuple):
     stress: NDArray[np.float64]  # [3, 3] eV/Angstrom^3, symmetric
 
 
-def silicon() -> Frame:
-    """A rattled diamond cell of 216 atoms, the same on every machine."""
+def silicon(repeats: int = CELLS) -> Frame:
+    """A rattled diamond cell of 8 repeats^3 atoms (216 of them), the same on every machine."""
     generator = np.random.default_rng(0)
     basis = np.array([np.add(corner, shift) for corner in FCC for shift in (0.0, 0.25)])  # [8, 3]
-    cells = np.stack(np.meshgrid(*[np.arange(CELLS)] * 3, indexing="ij"), axis=-1).reshape(-1, 1, 3)
+    cells = np.stack(np.meshgrid(*[np.arange(repeats)] * 3, indexing="ij"), axis=-1).reshape(-1, 1, 3)
     positions = LATTICE_CONSTANT * (cells + basis).reshape(-1, 3)
     atoms = len(positions)
     stress = generator.normal(0.0, 0.01, (3, 3))
     return Frame(
         numbers=np.full(atoms, SILICON, dtype=np.int64),
         positions=positions + generator.normal(0.0, RATTLE, (atoms, 3)),
-        cell=np.eye(3) * LATTICE_CONSTANT * CELLS,
+        cell=np.eye(3) * LATTICE_CONSTANT * repeats,
         energy=float(atoms * generator.normal(0.0, 0.1)),
         forces=generator.normal(0.0, 1.0, (atoms, 3)),
         stress=0.5 * (stress + stress.T),

@@ -1,5 +1,7 @@
 """Our side of the training step; ``step.py`` runs it in a process of its own, as it does the peer's."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -7,7 +9,7 @@ from benchmarks.training import case
 from benchmarks.training.steps import Side, answer, measure, parser
 from equinet.data import Record, compute_statistics, make_example
 from equinet.models import NequIPArchitecture
-from equinet.training.batch import make_batch
+from equinet.training.batch import Batch, make_batch
 from equinet.training.losses import LossSettings
 from equinet.training.module import PotentialModule
 from equinet.training.optimization import OptimizerSettings, build_optimizer
@@ -15,8 +17,26 @@ from equinet_kernels import explain
 
 
 def prepare() -> Side:
-    """Build the module and one batch; the loss is that of :meth:`PotentialModule.training_step`."""
-    frame = case.silicon()
+    """The module and one batch; the loss is that of :meth:`PotentialModule.training_step`."""
+    module, batch = build(case.silicon())
+    choices = explain(module.potential)
+    return Side(
+        weights=[weight for weight in module.potential.parameters() if weight.requires_grad],
+        loss=lambda: module.terms(batch, module.loss.settings.final_weights).sum(),
+        edges=len(batch.graph.senders),
+        digest=case.digest(case.silicon()),
+        packages=("equinet-mlip",),
+        implementation=", ".join(sorted({f"{choice.operator} {choice.implementation}" for choice in choices})),
+    )
+
+
+def build(frame: case.Frame, **options: Any) -> tuple[PotentialModule, Batch]:
+    """A training module, and the frame as its batch.
+
+    Args:
+        frame: structure and labels.
+        options: more for the module.
+    """
     record = Record(
         numbers=frame.numbers,
         positions=frame.positions,
@@ -43,16 +63,9 @@ def prepare() -> Side:
         ),
         loss=LossSettings(energy=1 / 3, forces=1 / 3, stress=1 / 3, units="raw"),  # of sum one, as the peer has them
         ema_decay=None,  # the peer's plain module has no average either
+        **options,
     ).train()
-    choices = explain(module.potential)
-    return Side(
-        weights=[weight for weight in module.potential.parameters() if weight.requires_grad],
-        loss=lambda: module.terms(batch, module.loss.settings.final_weights).sum(),
-        edges=len(batch.graph.senders),
-        digest=case.digest(frame),
-        packages=("equinet-mlip",),
-        implementation=", ".join(sorted({f"{choice.operator} {choice.implementation}" for choice in choices})),
-    )
+    return module, batch
 
 
 if __name__ == "__main__":

@@ -124,14 +124,19 @@ class PotentialModule(LightningModule):
         prediction: Prediction = self.best_potential(graph, modal)
         return prediction
 
+    def predict_for_training(self, graph: AtomicGraph, modal: Tensor | None = None) -> Prediction:
+        """Predict with the weights that are trained, such that the result can be differentiated by them."""
+        prediction: Prediction = (self._compiled or self.potential)(graph, modal)
+        return prediction
+
     def _modal(self, labels: Labels) -> Tensor | None:
         """The level of theory of each structure, where there are several."""
         return labels.modal if self.potential.modals else None
 
     def terms(self, batch: Batch, weights: TermWeights) -> Tensor:
         """This batch's parts of the three terms of the loss of its optimiser step, [3]; training errors are noted."""
-        predict = self._compiled or self.potential
-        errors = residuals(predict(batch.graph, self._modal(batch.labels)), batch.labels, batch.graph)
+        prediction = self.predict_for_training(batch.graph, self._modal(batch.labels))
+        errors = residuals(prediction, batch.labels, batch.graph)
         penalties = self.loss.penalties(errors, batch.labels, batch.graph)
         self.train_errors.update(errors, penalties)
         return weighted(weights, penalties, batch.totals)

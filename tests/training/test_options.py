@@ -1,4 +1,4 @@
-"""Options of the training step: compiled, with less memory, with fewer digits. Gradients against those of the plain one."""
+"""Options of the training step: compiled, with less memory, with fewer digits; gradients against the plain one."""
 
 import pytest
 import torch
