@@ -17,6 +17,7 @@ def main(argv: list[str]) -> int:
     Raises:
         InputError: for anything wrong with the configuration, the data or the machine.
     """
+    from equinet.training.agreement import ToldByFirst
     from equinet.training.configuration import TrainCLI, expand_shorthands
     from equinet.training.quiet import quiet_third_parties
     from equinet.training.signals import StoppedBySignal
@@ -25,6 +26,8 @@ def main(argv: list[str]) -> int:
         training = TrainCLI(expand_shorthands(argv))
         try:
             run = training.fit()
+        except ToldByFirst:
+            return 1
         except StoppedBySignal as stop:
             if not training.first:
                 return 0  # the first process answers for all

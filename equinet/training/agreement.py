@@ -4,6 +4,10 @@ import torch
 import torch.distributed as distributed
 
 
+class ToldByFirst(Exception):  # noqa: N818 (the error is another's)
+    """What is wrong is known to all processes, and the first one tells the user."""
+
+
 class Agreement:
     """Questions to all processes. Their answers go over the CPU, so that no GPU is waited for."""
 

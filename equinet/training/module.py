@@ -19,7 +19,7 @@ from equinet.errors import InputError
 from equinet.graph import AtomicGraph
 from equinet.models import NequIPArchitecture, Potential, Prediction
 from equinet.nn import Interaction
-from equinet.training.agreement import Agreement
+from equinet.training.agreement import Agreement, ToldByFirst
 from equinet.training.batch import Batch
 from equinet.training.compiled_step import CompiledPotential
 from equinet.training.datamodule import AtomicDataModule
@@ -193,6 +193,7 @@ class PotentialModule(LightningModule):
 
         Raises:
             InputError: names the structures, and the file to which they were written.
+            ToldByFirst: the same, on the other processes.
         """
         message = None
         if not torch.isfinite(terms.sum()):
@@ -209,7 +210,7 @@ class PotentialModule(LightningModule):
             )
         message = self._agreement.first_text(message)
         if message is not None:
-            raise InputError(message)
+            raise InputError(message) if self.trainer.is_global_zero else ToldByFirst
 
     def pace(self) -> Pace | None:
         """How far the run is at each optimiser step; None where nothing ends it."""

@@ -211,6 +211,13 @@ def test_a_full_disk_keeps_the_checkpoint_before(tiny_config, tmp_path, monkeypa
     assert [path.name for path in run.last.parent.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_loss_that_is_not_finite_on_one_of_two_processes_stops_both(tiny_config):
+    done = train_in_a_process(tiny_config, *TWO, "--model.optimizer.lr", "1e30", "--model.schedule.name", "constant")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "the loss is not finite at step 1" in done.stderr
+
+
 class KillWorker(Callback):
     """Kill a process that builds batches, as the system does where memory runs out."""
 
