@@ -12,7 +12,7 @@ from equinet.data.keys import LabelKeys as LabelKeys
 from equinet.data.modals import Modals as Modals
 from equinet.data.modals import reference_energies as reference_energies
 from equinet.data.modals import statistics_of_modals as statistics_of_modals
-from equinet.data.reader import ReadReport as ReadReport
+from equinet.data.labels import ReadReport as ReadReport
 from equinet.data.reader import RecordSet as RecordSet
 from equinet.data.reader import read_records as read_records
 from equinet.data.record import Record as Record

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ase.data import chemical_symbols
 
-from equinet.data.reader import ReadReport
+from equinet.data.labels import ReadReport
 from equinet.data.statistics import Statistics
 from equinet.data.stress_check import StressCheck
 
