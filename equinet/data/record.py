@@ -1,6 +1,6 @@
 """One labelled structure, as every reader returns it and everything downstream takes it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,45 +77,3 @@ def _finite(value: object, shape: tuple[int, ...], name: str, source: str) -> ND
     if not np.isfinite(array).all():
         raise InputError(f"{source}: {name} has values that are not finite; correct or remove the frame")
     return array
-
-
-def separate_isolated_atoms(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """Return (isolated-atom frames, all others).
-
-    The first fix E0 and are nothing to train on: without an edge, an isolated atom gets E0 by construction.
-    """
-    isolated = [record for record in records if record.is_isolated_atom]
-    return isolated, [record for record in records if not record.is_isolated_atom]
-
-
-def split_records(records: Sequence[Record], fraction: float, seed: int) -> tuple[list[Record], list[Record]]:
-    """Split a validation part off at random; the same seed gives the same split.
-
-    Isolated-atom frames always stay in the first part. Frames are drawn one by one: where neighbours in a
-    file come from one trajectory, give a validation file of your own for errors on unseen trajectories.
-
-    Args:
-        records: what was read.
-        fraction: share of the frames to split off, 0 < fraction < 1; at least one frame goes to each side.
-        seed: any integer >= 0.
-
-    Returns:
-        (training records, validation records), each in the order of the file.
-
-    Raises:
-        InputError: fraction out of range; fewer than two frames to divide.
-    """
-    if not 0.0 < fraction < 1.0:
-        raise InputError(f"the validation fraction must lie between 0 and 1, got {fraction}")
-    candidates = [i for i, record in enumerate(records) if not record.is_isolated_atom]
-    if len(candidates) < 2:
-        raise InputError(
-            f"{len(candidates)} frames cannot be divided into training and validation; give a validation file"
-        )
-    count = min(max(round(fraction * len(candidates)), 1), len(candidates) - 1)
-    chosen = np.random.default_rng(seed).permutation(len(candidates))[:count]
-    validation = {candidates[i] for i in chosen}
-    return (
-        [record for i, record in enumerate(records) if i not in validation],
-        [records[i] for i in sorted(validation)],
-    )

@@ -8,4 +8,5 @@ from equinet.graph.atomic_graph import num_graphs as num_graphs
 from equinet.graph.atomic_graph import split as split
 from equinet.graph.atomic_graph import volumes as volumes
 from equinet.graph.neighbors import build_graph as build_graph
+from equinet.graph.neighbors import count_neighbors as count_neighbors
 from equinet.graph.verlet import VerletList as VerletList

@@ -49,9 +49,7 @@ def _numbers_of_types(path: Path, options: FormatOptions) -> np.ndarray:
     return np.array([atomic_numbers[name] for name in names])
 
 
-def _read_set(
-    folder: Path, types: np.ndarray, numbers: np.ndarray, periodic: bool, start: int
-) -> Iterator[Atoms]:
+def _read_set(folder: Path, types: np.ndarray, numbers: np.ndarray, periodic: bool, start: int) -> Iterator[Atoms]:
     def array(name: str, shape: tuple[int, ...]) -> np.ndarray | None:
         """One frame after the other [F, ...], not yet in memory."""
         path = folder / f"{name}.npy"

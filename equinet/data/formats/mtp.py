@@ -97,8 +97,8 @@ def _structure(block: list[str], elements: tuple[str, ...]) -> Atoms:
         return np.stack([table[:, columns.index(name)].astype(float) for name in names], axis=1)
 
     direct = "direct_x" in columns
-    positions = vectors("direct_x", "direct_y", "direct_z") @ cell if direct else vectors(
-        "cartes_x", "cartes_y", "cartes_z"
+    positions = (
+        vectors("direct_x", "direct_y", "direct_z") @ cell if direct else vectors("cartes_x", "cartes_y", "cartes_z")
     )
     if "fx" in columns:
         results["forces"] = vectors("fx", "fy", "fz")
