@@ -57,9 +57,7 @@ class Statistics:
     frames_without_edges: int
     isolated_frames: int  # isolated-atom frames: they give E0 and are not trained on
     energy_key: str | None  # key(s) the energies were read from
-    sampled_frames: int | None = (
-        None  # E0s, shifts, rms and neighbours are of so many frames drawn at random; None: all
-    )
+    sampled_frames: int | None = None  # drawn at random, for all but the counts; None: all frames
     modal: str = ""  # of theory, where there are several
     of_modals: tuple["Statistics", ...] = ()  # of each level of theory; E0s and shifts stand there alone
 

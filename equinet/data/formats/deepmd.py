@@ -80,7 +80,7 @@ def _read_set(folder: Path, types: np.ndarray, numbers: np.ndarray, periodic: bo
             raise InputError(f"{folder}: atom type {kinds.max()}, but only {len(numbers)} elements are named")
         cell = cells[frame] if periodic and cells is not None else None
         atoms = Atoms(numbers[kinds[real]], np.array(positions[frame][real], float), cell=cell, pbc=periodic)
-        results = {}
+        results: dict[str, object] = {}
         if energies is not None:
             results["energy"] = float(energies[frame])
         if forces is not None:

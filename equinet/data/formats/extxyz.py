@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from io import StringIO
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 from ase import Atoms
 from ase.io.extxyz import read_xyz
@@ -29,7 +29,7 @@ def read(path: Path, options: FormatOptions, start: int) -> Iterator[Atoms]:
             yield from read_xyz(StringIO(text), index=0)
 
 
-def _frames(file: TextIO, path: Path) -> Iterator[str]:
+def _frames(file: IO[str], path: Path) -> Iterator[str]:
     """The text of each frame."""
     line, frame = file.readline(), 0
     while line:

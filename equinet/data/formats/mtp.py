@@ -8,7 +8,7 @@ does not say.
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 import numpy as np
 from ase import Atoms
@@ -38,7 +38,7 @@ def read(path: Path, options: FormatOptions, start: int) -> Iterator[Atoms]:
                 raise InputError(f"{path} frame {frame}: not an MTP configuration ({error}); correct it") from error
 
 
-def _blocks(file: TextIO, path: Path) -> Iterator[list[str]]:
+def _blocks(file: IO[str], path: Path) -> Iterator[list[str]]:
     block: list[str] | None = None
     for line in file:
         text = line.strip()

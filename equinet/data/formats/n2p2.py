@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 import numpy as np
 from ase import Atoms
@@ -50,7 +50,7 @@ def read(path: Path, options: FormatOptions, start: int) -> Iterator[Atoms]:
                 raise InputError(f"{path} frame {frame}: not a block of n2p2 ({error}); correct the file") from error
 
 
-def _blocks(file: TextIO, path: Path) -> Iterator[list[list[str]]]:
+def _blocks(file: IO[str], path: Path) -> Iterator[list[list[str]]]:
     """The lines of each block, split into words."""
     block: list[list[str]] | None = None
     for number, line in enumerate(file, 1):
@@ -84,7 +84,7 @@ def _structure(block: list[list[str]], units: UnitsOfFile) -> Atoms:
         cell=cell if len(cell) else None,
         pbc=bool(len(cell)),
     )
-    results = {}
+    results: dict[str, object] = {}
     if "energy" in lines:
         results["energy"] = float(lines["energy"][0][0]) * units.energy
     if all(len(words) >= 9 for words in atoms_lines):

@@ -122,9 +122,7 @@ class Manifest:
             "complete": self.complete,
             "units": dict(self.units),
             "summary": self.summary(),
-            "inputs": [
-                asdict(replace(entry, tally=Tally())) | {"tally": entry.tally.to_dict()} for entry in self.inputs
-            ],
+            "inputs": [_plain(entry) for entry in self.inputs],
             "shards": [asdict(shard) for shard in self.shards],
         }
         with replacing(store / MANIFEST) as partial:
@@ -166,6 +164,10 @@ def read_manifest(store: Path) -> Manifest:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged ({type(error).__name__}: {error}); build the store again") from error
+
+
+def _plain(entry: InputEntry) -> dict[str, Any]:
+    return asdict(replace(entry, tally=Tally())) | {"tally": entry.tally.to_dict()}
 
 
 def _input_entry(plain: dict[str, Any]) -> InputEntry:

@@ -110,7 +110,7 @@ class Shard:
             forces = self.forces[first : first + stop - start]
         file, frame = int(self.files[index]), int(self.frames[index])
         record = Record(
-            numbers=self.numbers[start:stop],
+            numbers=self.numbers[start:stop].astype(np.int64),
             positions=self.positions[start:stop],
             cell=self.cells[index],
             pbc=self.pbc[index],

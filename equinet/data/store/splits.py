@@ -77,7 +77,7 @@ def _groups(store: Store, by: By, group_key: str) -> NDArray[np.int64]:
     if by == "dataset":
         values = list(store.columns.dataset)
     elif by == "composition":
-        formulas, first, inverse = np.unique(store.compositions(), return_index=True, return_inverse=True)
+        _, first, inverse = np.unique(store.compositions(), return_index=True, return_inverse=True)
         reduced = [_reduced_formula(store[int(i)].numbers) for i in first]
         values = [reduced[i] for i in inverse]
     else:
