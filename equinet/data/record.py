@@ -62,8 +62,12 @@ class Record:
     @property
     def is_isolated_atom(self) -> bool:
         """Whether this is a free atom: one atom, and no periodicity or ``config_type=IsolatedAtom``."""
-        kind = str(self.info.get("config_type", "")).lower().replace("_", "").replace(" ", "")
-        return len(self.numbers) == 1 and (not self.pbc.any() or kind == "isolatedatom")
+        return len(self.numbers) == 1 and (not self.pbc.any() or is_called_isolated(self.info))
+
+
+def is_called_isolated(info: Mapping[str, Any]) -> bool:
+    """Whether ``config_type`` says IsolatedAtom, in any spelling."""
+    return str(info.get("config_type", "")).lower().replace("_", "").replace(" ", "") == "isolatedatom"
 
 
 def _set(record: Record, name: str, value: object) -> None:

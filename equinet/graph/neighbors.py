@@ -59,7 +59,8 @@ def build_graph(
     if not 0 < cutoff < np.inf:
         raise InputError(f"the cutoff must be positive and finite, got {cutoff}")
 
-    receivers, senders, images = _pairs(positions, cell, pbc, cutoff)
+    receivers, senders, images, distances = _pairs(positions, cell, pbc, cutoff)
+    _refuse_coincident(receivers, senders, distances)
     order = np.lexsort((images[:, 2], images[:, 1], images[:, 0], senders, receivers))
     return AtomicGraph(
         positions=torch.from_numpy(positions),
@@ -91,15 +92,38 @@ def count_neighbors(
         InputError: two atoms at one place; a periodic direction without a cell vector, or cell vectors that are
             linearly dependent.
     """
-    return np.bincount(_pairs(positions, cell, pbc, cutoff)[0], minlength=len(positions))
+    receivers, senders, _, distances = _pairs(positions, cell, pbc, cutoff)
+    _refuse_coincident(receivers, senders, distances)
+    return np.bincount(receivers, minlength=len(positions))
+
+
+def pair_distances(
+    positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_], cutoff: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Find all pairs of atoms nearer than the cutoff, both ways round, however near.
+
+    Args:
+        positions: [N, 3] finite, Angstrom, N > 0.
+        cell: [3, 3] finite, rows are lattice vectors, Angstrom.
+        pbc: [3].
+        cutoff: Angstrom, positive.
+
+    Returns:
+        Receivers [E], senders [E] and distances [E] in Angstrom.
+
+    Raises:
+        InputError: a periodic direction without a cell vector, or cell vectors that are linearly dependent.
+    """
+    receivers, senders, _, distances = _pairs(positions, cell, pbc, cutoff)
+    return receivers, senders, distances
 
 
 def _pairs(
     positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_], cutoff: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Receivers [E], senders [E] and periodic images [E, 3] of all pairs within the cutoff, in vesin's order."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Receivers [E], senders [E], periodic images [E, 3] and distances [E] of all pairs, in vesin's order."""
     if not pbc.any() and len(positions) == 1:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3), np.int64)
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3), np.int64), np.zeros(0)
     complete = complete_cell(cell, pbc)
     thinnest = heights(complete)[pbc].min(initial=np.inf)
     if thinnest < THINNEST:
@@ -107,11 +131,16 @@ def _pairs(
     receivers, senders, images, distances = NeighborList(cutoff=float(cutoff), full_list=True, n_threads=1).compute(
         positions, complete, pbc, quantities="ijSd"
     )
+    first, second, third = (np.asarray(values).astype(np.int64) for values in (receivers, senders, images))
+    return first, second, third, np.asarray(distances)
+
+
+def _refuse_coincident(
+    receivers: NDArray[np.int64], senders: NDArray[np.int64], distances: NDArray[np.float64]
+) -> None:
     if len(distances) and distances.min() < CLOSEST_APPROACH:
         pair = int(distances.argmin())
         raise InputError(
             f"atoms {int(receivers[pair])} and {int(senders[pair])} are at one place "
             f"({distances[pair]:.1e} A apart); remove one of them"
         )
-    first, second, third = (np.asarray(values).astype(np.int64) for values in (receivers, senders, images))
-    return first, second, third

@@ -1,9 +1,9 @@
 """A store built, or built on: files read frame by frame, whole shards written, a kill survived.
 
-A shard that ends within a file holds structures of that file alone: so a file that turns out to be bad, or has changed,
-is taken out again with its shards, and what was read before it stays. The manifest is replaced after each shard. Killed at any
-moment, the build loses the shard it was gathering; run again with the same files it goes on after the last whole one,
-and ends with the same bytes as if it had never been stopped.
+A shard that ends within a file holds structures of that file alone: so a file that turns out to be bad, or has
+changed, is taken out again with its shards, and what was read before it stays. The manifest is replaced after each
+shard. Killed at any moment, the build loses the shard it was gathering; run again with the same files it goes on after
+the last whole one, and ends with the same bytes as if it had never been stopped.
 """
 
 import fcntl

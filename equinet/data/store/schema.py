@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
         _field("info", pa.string(), "what else the file says of the frame, as JSON"),
         _field("file", pa.int32(), "number of the file it came from, in the manifest's list"),
         _field("frame", pa.int64(), "number of the frame in that file, from 0"),
-        _field("energy_key", pa.string(), "the key the energy was read from", optional=True),
+        _field("energy_key", pa.dictionary(pa.int16(), pa.string()), "the key the energy was read from", optional=True),
     ],
     metadata={"format": "equinet store", "format_version": str(FORMAT_VERSION), **UNITS},
 )

@@ -12,18 +12,16 @@ from numpy.typing import NDArray
 
 from equinet.data.columns import FORMULA, Columns, IndexedRecords, Subset
 from equinet.data.neighbor_counts import count_edges
-from equinet.data.record import Record
+from equinet.data.record import Record, is_called_isolated
 from equinet.data.store.manifest import Manifest, read_manifest
-from equinet.data.store.shard import Row, Shard
+from equinet.data.store.rows import Row, RowReader
+from equinet.data.store.shard import Shard
 from equinet.elements import SYMBOLS
 from equinet.errors import InputError
 from equinet.files import replacing
 
 OPEN_SHARDS = 256
-"""At most so many shards are mapped at a time: every map holds a file open."""
-
-READS_KEPT = 64
-"""After so many reads the pages they touched are given back, and memory stays flat however large the store."""
+"""At most so many files are held open."""
 
 
 class Store(IndexedRecords):
@@ -56,13 +54,11 @@ class Store(IndexedRecords):
                 )
         self._ends = list(accumulate(shard.structures for shard in self.manifest.shards))
         self._paths = [entry.path for entry in self.manifest.inputs]
-        self._shards: OrderedDict[int, Shard] = OrderedDict()
-        self._touched: set[int] = set()
-        self._reads = 0
+        self._readers: OrderedDict[int, RowReader] = OrderedDict()
         self._columns: Columns | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_shards": OrderedDict(), "_touched": set(), "_reads": 0}
+        return vars(self) | {"_readers": OrderedDict()}
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -88,13 +84,14 @@ class Store(IndexedRecords):
             InputError: its shard is gone, or damaged.
         """
         number, local = self._locate(index)
-        shard = self._shard(number)
-        self._touched.add(number)
-        self._reads += 1
-        row = shard.row(local, self._paths)
-        if self._reads >= READS_KEPT:
-            self._release()
-        return row
+        reader = self._readers.get(number)
+        if reader is None:
+            reader = self._readers[number] = RowReader(self.path / self.manifest.shards[number].file)
+            if len(self._readers) > OPEN_SHARDS:
+                self._readers.popitem(last=False)
+        else:
+            self._readers.move_to_end(number)
+        return reader.row(local, self._paths)
 
     @property
     def fingerprint(self) -> str:
@@ -114,11 +111,9 @@ class Store(IndexedRecords):
         return np.concatenate([np.zeros(0, np.int32), *(shard.files for shard in self.shards())])
 
     def shards(self) -> Iterator[Shard]:
-        """Every shard in turn; the pages read of it are given back when the next is asked for."""
-        for number in range(len(self._ends)):
-            shard = self._shard(number)
-            yield shard
-            shard.release()
+        """The columns of every shard in turn."""
+        for entry in self.manifest.shards:
+            yield Shard(self.path / entry.file)
 
     def edge_counts(
         self, cutoff: float, workers: int | None = None, done: Callable[[int], None] = lambda count: None
@@ -156,11 +151,10 @@ class Store(IndexedRecords):
         found = [np.zeros(0, np.int64)]
         for i, entry in enumerate(self.manifest.shards):
             if SYMBOLS[number] in entry.elements:
-                shard = self._shard(i)
+                shard = Shard(self.path / entry.file)
                 places = np.flatnonzero(shard.numbers == number)
                 local = np.unique(np.searchsorted(shard.offsets, places, side="right") - 1)
                 found.append(local + self._ends[i] - entry.structures)
-                shard.release()
         return np.concatenate(found)
 
     def compositions(self) -> NDArray[np.uint64]:
@@ -181,39 +175,22 @@ class Store(IndexedRecords):
         number = bisect_right(self._ends, index)
         return number, index - (self._ends[number - 1] if number else 0)
 
-    def _shard(self, number: int) -> Shard:
-        shard = self._shards.get(number)
-        if shard is None:
-            shard = self._shards[number] = Shard(self.path / self.manifest.shards[number].file)
-            if len(self._shards) > OPEN_SHARDS:
-                self._shards.popitem(last=False)
-        else:
-            self._shards.move_to_end(number)
-        return shard
-
-    def _release(self) -> None:
-        for number in self._touched & self._shards.keys():
-            self._shards[number].release()
-        self._touched.clear()
-        self._reads = 0
-
     def _gather(self) -> Columns:
         parts: list[Columns] = []
         names = np.array([entry.dataset for entry in self.manifest.inputs], dtype=object)
         for shard in self.shards():
-            has_energy, has_virial = shard.has_energy.unpacked(), shard.has_virial.unpacked()
+            has_energy, has_virial = shard.has("energy"), shard.has("virial")
             atoms = np.diff(shard.offsets).astype(np.int64)
-            pbc = np.asarray(shard.pbc, dtype=bool)
-            isolated = np.zeros(len(shard), dtype=bool)
-            for i in np.flatnonzero(atoms == 1):
-                isolated[i] = shard.row(int(i), self._paths).record.is_isolated_atom
+            isolated = (atoms == 1) & ~shard.pbc.any(axis=1)
+            for i in np.flatnonzero((atoms == 1) & shard.pbc.any(axis=1)):
+                isolated[i] = is_called_isolated(shard.info_of(int(i)))
             parts.append(
                 Columns(
                     atoms=atoms,
                     energies=np.where(has_energy, shard.energies, np.nan),
                     has_energy=has_energy,
-                    has_forces=shard.has_forces.unpacked(),
-                    has_stress=has_virial & pbc.all(axis=1),
+                    has_forces=shard.has("forces"),
+                    has_stress=has_virial & shard.pbc.all(axis=1),
                     has_virial=has_virial,
                     is_isolated_atom=isolated,
                     dataset=names[shard.files],

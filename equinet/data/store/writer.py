@@ -109,7 +109,7 @@ def _batch(entries: Sequence[Entry]) -> pa.RecordBatch:
         "info": pa.array([entry.info for entry in entries], pa.string()),
         "file": pa.array([entry.file for entry in entries], pa.int32()),
         "frame": pa.array([entry.frame for entry in entries], pa.int64()),
-        "energy_key": pa.array([record.energy_key for record in records], pa.string()),
+        "energy_key": pa.array([record.energy_key for record in records], SCHEMA.field("energy_key").type),
     }
     return pa.RecordBatch.from_arrays(
         [columns[name].cast(SCHEMA.field(name).type) for name in SCHEMA.names], schema=SCHEMA
