@@ -43,6 +43,10 @@ def _blocks(file: IO[str], path: Path) -> Iterator[list[str]]:
     for line in file:
         text = line.strip()
         if text == "BEGIN_CFG":
+            if block is not None:
+                raise InputError(
+                    f"{path}: a configuration begins before the last one has its END_CFG; correct the file"
+                )
             block = []
         elif text == "END_CFG" and block is not None:
             yield block
@@ -96,14 +100,14 @@ def _structure(block: list[str], elements: tuple[str, ...]) -> Atoms:
     def vectors(*names: str) -> np.ndarray:
         return np.stack([table[:, columns.index(name)].astype(float) for name in names], axis=1)
 
-    direct = "direct_x" in columns
-    positions = (
-        vectors("direct_x", "direct_y", "direct_z") @ cell if direct else vectors("cartes_x", "cartes_y", "cartes_z")
-    )
-    if "fx" in columns:
-        results["forces"] = vectors("fx", "fy", "fz")
     full = np.zeros((3, 3))
     full[: len(cell)] = cell
+    if "direct_x" in columns:
+        positions = vectors("direct_x", "direct_y", "direct_z") @ full
+    else:
+        positions = vectors("cartes_x", "cartes_y", "cartes_z")
+    if "fx" in columns:
+        results["forces"] = vectors("fx", "fy", "fz")
     numbers = [_number(kind, elements) for kind in table[:, columns.index("type")]]
     atoms = Atoms(numbers, positions, cell=full, pbc=np.arange(3) < len(cell), info=info)
     atoms.calc = SinglePointCalculator(atoms, **results)

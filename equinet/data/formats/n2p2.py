@@ -58,6 +58,8 @@ def _blocks(file: IO[str], path: Path) -> Iterator[list[list[str]]]:
         if not words or words[0].startswith("#"):
             continue
         if words[0] == "begin":
+            if block is not None:
+                raise InputError(f"{path}: line {number}: a block begins before the last one has its 'end'; correct it")
             block = []
         elif block is None:
             raise InputError(f"{path}: line {number} stands outside a block from 'begin' to 'end'; correct the file")
