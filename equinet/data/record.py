@@ -33,10 +33,12 @@ class Record:
         numbers = np.asarray(self.numbers, dtype=np.int64)
         n = len(numbers)
         _set(self, "numbers", numbers)
-        _set(self, "pbc", np.broadcast_to(np.asarray(self.pbc, dtype=bool), (3,)).copy())
+        pbc = np.array(self.pbc, dtype=bool)
+        _set(self, "pbc", pbc if pbc.shape == (3,) else np.broadcast_to(pbc, (3,)).copy())
         _set(self, "positions", _finite(self.positions, (n, 3), "positions", self.source))
         _set(self, "cell", _finite(self.cell, (3, 3), "cell", self.source))
-        if self.volume is not None and self.volume < 1e-6:
+        volume = self.volume
+        if volume is not None and volume < 1e-6:
             raise InputError(
                 f"{self.source}: periodic in three directions, but the cell has no volume; correct the cell or pbc"
             )

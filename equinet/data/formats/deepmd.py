@@ -55,7 +55,7 @@ def _read_set(folder: Path, types: np.ndarray, numbers: np.ndarray, periodic: bo
         path = folder / f"{name}.npy"
         if not path.is_file():
             return None
-        values = np.load(path, mmap_mode="r")
+        values = np.asarray(np.load(path, mmap_mode="r"))  # a view; slices of numpy's own type for maps are slow
         try:
             return values.reshape(-1, *shape)
         except ValueError:
