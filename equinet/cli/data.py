@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
         build.add_argument(
             f"--keys.{label}", dest=label, metavar="KEY", help=f"where the {label} label is (default: found)"
         )
-    build.add_argument("--dataset", metavar="NAME", help="of the data set (default: the name of each file)")
+    build.add_argument("--dataset", metavar="NAME", help="of the data set (default: FOLDER/FILE of each file)")
     build.add_argument("--level-of-theory", metavar="TEXT", help="kept in the manifest")
     build.add_argument(
         "--elements", nargs="+", default=[], metavar="SYMBOL", help="of the atom types 0, 1, ... (MTP, DeePMD-kit)"

@@ -67,13 +67,40 @@ class IndexedRecords(Sequence[Record]):
     def species(self) -> list[int]:
         """Atomic numbers that occur, ascending."""
 
-    atoms = property(lambda self: self.columns.atoms, doc="Atoms of each structure, [F].")
-    energies = property(lambda self: self.columns.energies, doc="Energies, [F] eV, NaN where absent.")
-    has_energy = property(lambda self: self.columns.has_energy, doc="Which have an energy, [F].")
-    has_forces = property(lambda self: self.columns.has_forces, doc="Which have forces, [F].")
-    has_stress = property(lambda self: self.columns.has_stress, doc="Which have a stress, [F].")
-    has_virial = property(lambda self: self.columns.has_virial, doc="Which have a virial, [F].")
-    dataset = property(lambda self: self.columns.dataset, doc="Name of each structure's data set, [F].")
+    @property
+    def atoms(self) -> NDArray[np.int64]:
+        """Atoms of each structure, [F]."""
+        return self.columns.atoms
+
+    @property
+    def energies(self) -> NDArray[np.float64]:
+        """Energies, [F] eV, NaN where absent."""
+        return self.columns.energies
+
+    @property
+    def has_energy(self) -> NDArray[np.bool_]:
+        """Which have an energy, [F]."""
+        return self.columns.has_energy
+
+    @property
+    def has_forces(self) -> NDArray[np.bool_]:
+        """Which have forces, [F]."""
+        return self.columns.has_forces
+
+    @property
+    def has_stress(self) -> NDArray[np.bool_]:
+        """Which have a stress: a virial, and three periodic directions, [F]."""
+        return self.columns.has_stress
+
+    @property
+    def has_virial(self) -> NDArray[np.bool_]:
+        """Which have a virial, [F]."""
+        return self.columns.has_virial
+
+    @property
+    def dataset(self) -> NDArray[np.object_]:
+        """Name of each structure's data set, [F]; "" without one."""
+        return self.columns.dataset
 
 
 class Subset(IndexedRecords):

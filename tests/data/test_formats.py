@@ -8,7 +8,7 @@ from ase.units import Bohr, Hartree
 
 from equinet.data import build_store, read_records
 from equinet.data.files import iterate_atoms
-from equinet.data.formats import FormatOptions
+from equinet.data.formats import FormatOptions, detect_format
 from equinet.data.labels import LabelReader
 from equinet.errors import InputError
 from tests.data.frames import forces_of, silicon, water, written
@@ -235,7 +235,7 @@ def test_fairchem_lmdb(tmp_path):
     np.testing.assert_allclose(records[2].virial[0], -volume * np.array([0.01, 0.006, 0.005]), rtol=1e-12)
     assert records[3].info == {"sid": "s3"}
     assert [number for number, _ in iterate_atoms(path, start=3)] == [3]
-    assert build_store([path], tmp_path / "STORE")[0].format == "ASE database in LMDB"
+    assert build_store([tmp_path], tmp_path / "STORE")[0].format == "ASE database in LMDB"
 
 
 def test_fairchem_lmdb_without_its_reader(tmp_path, monkeypatch):
@@ -286,5 +286,6 @@ def test_vasprun(tmp_path):
     assert record.energy == -5.5  # the free energy, which the forces belong to
     np.testing.assert_array_equal(record.forces, [[0.1, 0.2, 0.3]])
     np.testing.assert_allclose(record.positions, [[1.0, 0.0, 0.0]])
+    assert detect_format(path, FormatOptions()).name == "vasp-xml by ASE"
     kilobar = 0.1 / 160.21766339999996  # eV/A^3; VASP's sign is that of a pressure
     np.testing.assert_allclose(record.stress[0], -kilobar * np.array([10.0, 1.0, 2.0]), rtol=1e-6)

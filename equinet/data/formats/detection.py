@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ase import Atoms
 from ase.io import iread
-from ase.io.formats import open_with_compression
+from ase.io.formats import UnknownFileTypeError, filetype, open_with_compression
 
 from equinet.data.formats import database, deepmd, extxyz, mtp, n2p2
 from equinet.data.formats.options import FormatOptions
@@ -44,7 +44,7 @@ def detect_format(path: Path, options: FormatOptions) -> Format:
         return Format("MTP cfg", mtp.read, "eV, Angstrom; PlusStress = -volume * stress in eV")
     if first == "begin":
         return Format("n2p2", n2p2.read, n2p2.UNITS[options.n2p2_units].text)
-    return Format("by ASE", _read_by_ase)
+    return Format(_name_by_ase(path), _read_by_ase)
 
 
 def _first_line(path: Path) -> str:
@@ -56,6 +56,13 @@ def _first_line(path: Path) -> str:
         return ""
     lines = (line.strip().decode("utf-8", errors="replace") for line in head.splitlines())
     return next((line for line in lines if line and not line.startswith("#")), "")
+
+
+def _name_by_ase(path: Path) -> str:
+    try:
+        return f"{filetype(str(path))} by ASE"
+    except (UnknownFileTypeError, OSError, EOFError):
+        return "by ASE"  # reading it will say what is wrong
 
 
 def _read_by_ase(path: Path, options: FormatOptions, start: int) -> Iterator[Atoms]:

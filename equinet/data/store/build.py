@@ -30,7 +30,7 @@ class Provenance:
     """What files do not say of themselves.
 
     Attributes:
-        dataset: name of the data set; None takes the name of each file.
+        dataset: name of the data set; None takes "FOLDER/FILE" of each file, without suffix.
         level_of_theory: such as "PBE, PAW, 520 eV".
     """
 
@@ -62,7 +62,8 @@ def build_store(
     Files whose content the store has are passed over. Files are read once, in order, one frame at a time.
 
     Args:
-        files: anything :func:`equinet.data.files.iterate_atoms` reads; folders are searched for DeePMD-kit systems.
+        files: anything :func:`equinet.data.files.iterate_atoms` reads; folders are searched for DeePMD-kit
+            systems, and for .aselmdb files where there are none.
         path: the store: a folder to be made, or an existing store.
         keys: names of the keys that hold the labels, in all files; None finds them in each.
         options: what files of some formats leave open.
@@ -192,19 +193,19 @@ class _Build:
 
 
 def _sources(path: Path) -> list[Path]:
-    """The files, or DeePMD-kit systems, that a name stands for.
+    """The files that a name stands for; of a folder, the DeePMD-kit systems or LMDB databases in it.
 
     Raises:
-        InputError: nothing of that name, or a folder without systems.
+        InputError: nothing of that name, or a folder without any.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; check the path")
     if not path.is_dir():
         return [path]
-    systems = sorted(file.parent for file in path.rglob("type.raw"))
-    if not systems:
-        raise InputError(f"{path}: a folder without DeePMD-kit systems (type.raw); give files")
-    return systems
+    found = [file.parent for file in path.rglob("type.raw")] or list(path.rglob("*.aselmdb"))
+    if not found:
+        raise InputError(f"{path}: a folder without DeePMD-kit systems (type.raw) or .aselmdb files; give files")
+    return sorted(found)
 
 
 def _input_entry(
@@ -223,7 +224,7 @@ def _input_entry(
         modified_ns=modified,
         format=kind.name,
         units=kind.units,
-        dataset=provenance.dataset or source.name.split(".")[0],
+        dataset=provenance.dataset or f"{source.resolve().parent.name}/{source.name.split('.')[0]}",
         level_of_theory=provenance.level_of_theory,
         keys=keys,
         options=options,

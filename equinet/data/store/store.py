@@ -1,5 +1,6 @@
 """A store read: structures by number, and their facts as arrays."""
 
+import json
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -144,7 +145,8 @@ class Store(IndexedRecords):
 
     def info_values(self, key: str) -> list[Any]:
         """What each structure's info has under a key, None where nothing."""
-        return [shard.info_of(i).get(key) for shard in self.shards() for i in range(len(shard))]
+        texts = (text for shard in self.shards() for text in shard.columns["info"].to_pylist())
+        return [None if text == "{}" else json.loads(text).get(key) for text in texts]
 
     def structures_with(self, number: int) -> NDArray[np.int64]:
         """Which structures have an element, by atomic number; ascending."""

@@ -93,7 +93,7 @@ def test_adding_files(tmp_path, files):
     assert len(store) == 35
     after = contents(tmp_path / "STORE")
     assert all(after[name] == content for name, content in first.items() if name != "manifest.json")
-    assert set(store.dataset) == {"first", "more"}
+    assert set(store.dataset) == {f"{tmp_path.name}/first", "more"}
     assert [entry.level_of_theory for entry in store.manifest.inputs] == [None, "PBE"]
     assert store.fingerprint != read_manifest_fingerprint(first)
 

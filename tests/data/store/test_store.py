@@ -56,7 +56,8 @@ def test_columns_are_those_of_the_records(store, reference):
     assert not ours.has_stress.all()
     assert ours.has_stress.any()
     assert ours.is_isolated_atom.sum() == 3
-    assert list(store.dataset) == 25 * ["first"] + 10 * ["second"]
+    folder = store.path.parent.name
+    assert list(store.dataset) == 25 * [f"{folder}/first"] + 10 * [f"{folder}/second"]
     np.testing.assert_array_equal(store.atoms, [len(r.numbers) for r in reference])
     assert store.species() == species_of(reference) == [1, 8, 14]
     np.testing.assert_array_equal(store.compositions(), compositions(reference))
