@@ -29,9 +29,9 @@ def in_turn(frames, keys=None, stop=None):
     return records, reader.finish()
 
 
-def reference(energy, **results):
+def reference(number, **results):
     atoms = water(**results)
-    atoms.info["REF_energy"] = energy
+    atoms.info["REF_energy"] = number
     return atoms
 
 
