@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.rows import markdown_table, versions
+from equinet.bench.side import processor_name
 from equinet.data import Example, Store, build_store, collate_examples, make_example
 
 READS = 20_000
@@ -88,14 +90,15 @@ def measure(path: Path) -> dict[str, float]:
     opened = time.perf_counter() - start
     order = np.random.default_rng(1).integers(len(store), size=READS)
     before = memory()
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     for index in order:
         store[int(index)]
-    seconds = time.perf_counter() - start
+    seconds, used = time.perf_counter() - start, time.process_time() - used
     after = memory()
     result = {
         "open_ms": 1e3 * opened,
         "read_us": 1e6 * seconds / READS,
+        "read_cpu_us": 1e6 * used / READS,
         **{f"{name}_before": value for name, value in before.items()},
         **{f"{name}_after": value for name, value in after.items()},
     }
@@ -112,7 +115,7 @@ def measure(path: Path) -> dict[str, float]:
     return result
 
 
-def row(folder: Path, structures: int) -> str:
+def row(folder: Path, structures: int) -> dict[str, float]:
     """Builds a store, has it measured, removes it."""
     systems = make_systems(folder / "systems", structures)
     start = time.perf_counter()
@@ -124,15 +127,25 @@ def row(folder: Path, structures: int) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     shutil.rmtree(folder / "store")
     m = json.loads(done.stdout)
-    return (
-        f"| {structures:,} | {size / 1e6:,.0f} | {structures / seconds:,.0f} | {m['open_ms']:.1f} | "
-        f"{m['read_us']:.0f} | {1e6 / m['read_us']:,.0f} | {m['RssAnon_before']:.0f} -> {m['RssAnon_after']:.0f} | "
-        f"{m['RssFile_before']:.0f} -> {m['RssFile_after']:.0f} | {m['graphs_1']:,.0f} | {m['graphs_2']:,.0f} |"
-    )
+    return {
+        "structures": structures,
+        "MB on disk": size / 1e6,
+        "built, 1/s": structures / seconds,
+        "open, ms": m["open_ms"],
+        "read, us": m["read_us"],
+        "of a core, us": m["read_cpu_us"],
+        "reads, 1/s": 1e6 / m["read_us"],
+        "RssAnon before, MB": m["RssAnon_before"],
+        "after": m["RssAnon_after"],
+        "RssFile before, MB": m["RssFile_before"],
+        "after ": m["RssFile_after"],
+        "graphs/s, 1 worker": m["graphs_1"],
+        "2 workers": m["graphs_2"],
+    }
 
 
 def main() -> None:
-    """Prints the table, one row as soon as it is measured."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--structures", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where the data go")
@@ -141,13 +154,13 @@ def main() -> None:
     if arguments.measure:
         print(json.dumps(measure(arguments.measure)))
         return
-    print(
-        "| Structures | MB on disk | Built, 1/s | Open, ms | Read, us | Read, 1/s | RssAnon, MB | RssFile, MB |", end=""
-    )
-    print(" Graphs/s, 1 worker | 2 workers |\n|" + "---|" * 10)
+    rows = []
     for structures in arguments.structures:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-            print(row(Path(folder), structures), flush=True)
+            rows.append(row(Path(folder), structures))
+        print(f"{structures:,} structures measured", file=sys.stderr, flush=True)
+    formats = {name: ",.1f" if name == "open, ms" else ",.0f" for name in rows[0]}
+    print(f"{markdown_table(rows, formats)}\n\n{processor_name()}, {versions('pyarrow', 'numpy', 'torch')}")
 
 
 if __name__ == "__main__":
