@@ -25,12 +25,17 @@ def check_output(path: Path, suffixes: tuple[str, ...] = ()) -> None:
         raise InputError(f"cannot write {path}: the folder {path.parent} is not writable")
 
 
+class WriteError(InputError):
+    """A file could not be written to its end; the disk may be full."""
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a path in the same folder to write to; on success it becomes ``path``, on an exception it is removed.
 
     Raises:
-        InputError: the file cannot be written (see :func:`check_output`), or the disk is full.
+        InputError: the file cannot be written (see :func:`check_output`).
+        WriteError: nor could it be finished.
     """
     check_output(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -38,7 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         commit(partial, path)
     except OSError as error:
-        raise InputError(
+        raise WriteError(
             f"cannot write {path}: {error.strerror or error}; what was there before is kept; make room and go on"
         ) from error
     finally:

@@ -6,8 +6,13 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives a function that takes the number of units done so far; the bar goes away at the end."""
+def progress(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Gives a function that takes the number of units done so far; the bar goes away at the end.
+
+    Args:
+        label: before the bar.
+        total: number of units, None where nobody knows.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

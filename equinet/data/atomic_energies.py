@@ -69,15 +69,10 @@ class AtomicEnergies:
     prior_source: str = ""
 
 
-def composition_matrix(records: Sequence[Record], species: Sequence[int]) -> NDArray[np.float64]:
-    """Return how many atoms of each species each record has, [F, S]."""
-    rows = [[(record.numbers == z).sum() for z in species] for record in records]
-    return np.array(rows, dtype=np.float64).reshape(len(records), len(species))
-
-
 def atomic_energies(
     isolated: Sequence[Record],
-    records: Sequence[Record],
+    composition: NDArray[np.float64],
+    labels: NDArray[np.float64],
     species: Sequence[int],
     priors: Mapping[int, float] | None = None,
 ) -> AtomicEnergies:
@@ -88,7 +83,8 @@ def atomic_energies(
 
     Args:
         isolated: isolated-atom frames; species not asked for are ignored.
-        records: all other frames.
+        composition: [F, S], atoms of each species in the other frames that have an energy.
+        labels: [F], their energies in eV.
         species: atomic numbers wanted.
         priors: eV, by atomic number.
 
@@ -101,10 +97,7 @@ def atomic_energies(
     if known.all():
         return AtomicEnergies(energies, known, ISOLATED)
     wanted = [z for z in species if z not in found]
-    labelled = [record for record in records if record.energy is not None]
-    composition = composition_matrix(labelled, species)
-    rest = np.array([record.energy for record in labelled], dtype=np.float64)
-    rest = rest - composition[:, known] @ energies[known]
+    rest = labels - composition[:, known] @ energies[known]
     useful = composition[:, ~known].sum(axis=1) > 0
     composition, rest = composition[useful][:, ~known], rest[useful]
     if not set(wanted) <= {z for z, column in zip(wanted, composition.T, strict=True) if column.any()}:

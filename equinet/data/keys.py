@@ -6,7 +6,7 @@ occurs is used.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -56,19 +56,33 @@ def value_of(atoms: Atoms, key: str) -> Any | None:
     return None
 
 
+def may_be_label(key: str) -> bool:
+    """Whether a key is one that labels are looked for under."""
+    return key.lower() in _COMMON
+
+
+_COMMON = {prefix + stem for prefix in PREFIXES for stems in NAMES.values() for stem in stems}
+
+KeySets = Mapping[frozenset[str], int]
+"""Which keys frames have, and how many frames have exactly these."""
+
+
 @dataclass(frozen=True)
 class _Candidate:
     key: str  # as the file spells it
     prefix: str
-    frames: frozenset[int]
+    frames: frozenset[frozenset[str]]  # the key sets that have it
 
 
-def choose_keys(frames: Sequence[Atoms], keys: LabelKeys, path: str) -> dict[Label, tuple[str, ...]]:
+def choose_keys(key_sets: KeySets, keys: LabelKeys, path: str) -> dict[Label, tuple[str, ...]]:
     """Decide which key(s) each label is read from.
 
+    With frames still to come the choice can grow (a label that no frame had), but a frame that has been read would
+    never be read otherwise: what would need that is refused as soon as it is seen.
+
     Args:
-        frames: the structures of one file.
-        keys: what the user named.
+        key_sets: of the frames seen.
+        keys: what the user named; a name that no frame has is no key (see :func:`unknown_key`).
         path: the file, for messages.
 
     Returns:
@@ -76,34 +90,42 @@ def choose_keys(frames: Sequence[Atoms], keys: LabelKeys, path: str) -> dict[Lab
         first where a frame has it, else the second.
 
     Raises:
-        InputError: a named key no frame has; some frames under one key and others under another; labels that
-            would come from different calculations.
+        InputError: some frames under one key and others under another; labels that would come from different
+            calculations.
     """
-    names = [keys_of(atoms) for atoms in frames]
-    known = set().union(*names)
+    known = set().union(*key_sets)
     chosen: dict[Label, tuple[str, ...]] = {}
     found: dict[Label, list[_Candidate]] = {}
     for label in LABELS:
         named = getattr(keys, label)
-        found[label] = _candidates(label, names)
+        found[label] = _candidates(label, key_sets)
         if named is None:
-            chosen[label] = _automatic(label, found[label], len(frames), path)
-        elif named == NONE:
-            chosen[label] = ()
-        elif named in known:
-            chosen[label] = (named,)
+            chosen[label] = _automatic(label, found[label], key_sets, path)
         else:
-            raise InputError(_unknown_key(label, named, known, path))
+            chosen[label] = (named,) if named in known and named != NONE else ()
     for label in LABELS[1:]:
         if keys.energy is None or getattr(keys, label) is None:
             _same_calculation(label, chosen, found, path)
     return chosen
 
 
-def other_candidates(label: Label, frames: Sequence[Atoms], chosen: tuple[str, ...]) -> list[str]:
-    """Return the keys that could have been the label too but were not chosen."""
-    candidates = _candidates(label, [keys_of(atoms) for atoms in frames])
+def other_candidates(label: Label, keys: Iterable[str], chosen: tuple[str, ...]) -> list[str]:
+    """Return those of a frame's keys that could have been the label too but were not chosen."""
+    candidates = _candidates(label, {frozenset(keys): 1})
     return [candidate.key for candidate in candidates if candidate.key not in chosen]
+
+
+def refuse_unknown_keys(keys: LabelKeys, known: Iterable[str], path: str) -> None:
+    """Refuse a key that the user named and no frame has.
+
+    Raises:
+        InputError: with the nearest key there is.
+    """
+    known = set(known)
+    for label in LABELS:
+        named = getattr(keys, label)
+        if named not in (None, NONE) and named not in known:
+            raise InputError(_unknown_key(label, named, known, path))
 
 
 def option(label: Label) -> str:
@@ -112,19 +134,19 @@ def option(label: Label) -> str:
     return f"data.keys.{label}"
 
 
-def _candidates(label: Label, names: Sequence[set[str]]) -> list[_Candidate]:
-    spellings = sorted(set().union(*names))
+def _candidates(label: Label, key_sets: KeySets) -> list[_Candidate]:
+    spellings = sorted(set().union(*key_sets))
     found = []
     for prefix in PREFIXES:
         for stem in NAMES[label]:
             for key in spellings:
                 if key.lower() == prefix + stem:
-                    where = frozenset(i for i, frame in enumerate(names) if key in frame)
+                    where = frozenset(names for names in key_sets if key in names)
                     found.append(_Candidate(key, prefix, where))
     return found
 
 
-def _automatic(label: Label, found: list[_Candidate], total: int, path: str) -> tuple[str, ...]:
+def _automatic(label: Label, found: list[_Candidate], key_sets: KeySets, path: str) -> tuple[str, ...]:
     if not found:
         return ()
     first = found[0]
@@ -138,9 +160,11 @@ def _automatic(label: Label, found: list[_Candidate], total: int, path: str) -> 
     for rival in found:
         missing = rival.frames - covered
         if missing:
+            have, others = (sum(key_sets[names] for names in frames) for frames in (covered, missing))
             raise InputError(
-                f"{path}: mixed {label} keys: {len(covered)} of {total} frames have {' or '.join(chosen)!r}, "
-                f"{len(missing)} others only {rival.key!r}; name one with {option(label)}, or rename them"
+                f"{path}: mixed {label} keys: {have} of {sum(key_sets.values())} frames have "
+                f"{' or '.join(chosen)!r}, {others} others only {rival.key!r}; name one with {option(label)}, "
+                "or rename them"
             )
     return tuple(chosen)
 

@@ -4,6 +4,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from equinet.data.columns import Subset, info_values
 from equinet.data.record import Record
 from equinet.data.statistics import Statistics, compute_statistics, pooled_statistics
 from equinet.elements import SYMBOLS
@@ -38,6 +42,20 @@ class Modals:
             raise InputError(f"{record.source}: its {self.key} is {name!r}; it must be one of {known}")
         return self.names.index(name)
 
+    def indices(self, records: Sequence[Record]) -> NDArray[np.int64]:
+        """Which level each record is of, [F]; records of a store are not read for it.
+
+        Raises:
+            InputError: as :meth:`index`.
+        """
+        if not self.names:
+            return np.zeros(len(records), dtype=np.int64)
+        numbers = {name: number for number, name in enumerate(self.names)}
+        found = [numbers.get(str(value), -1) for value in info_values(records, self.key)]
+        if -1 in found:
+            self.index(records[found.index(-1)])  # says what is wrong
+        return np.array(found, dtype=np.int64)
+
 
 def statistics_of_modals(
     records: Sequence[Record], cutoff: float, modals: Modals, priors: Mapping[str, float] | None = None
@@ -56,12 +74,11 @@ def statistics_of_modals(
     Raises:
         InputError: as :func:`equinet.data.compute_statistics`; a record of no level; a level without records.
     """
-    sorted_records: list[list[Record]] = [[] for _ in modals.names]
-    for record in records:
-        sorted_records[modals.index(record)].append(record)
     levels = []
-    for name, own in zip(modals.names, sorted_records, strict=True):
-        if not own:
+    of_records = modals.indices(records)
+    for number, name in enumerate(modals.names):
+        own = Subset(records, np.flatnonzero(of_records == number))
+        if not len(own):
             raise InputError(f"no frame to train on has {modals.key} {name!r}, a name in model.architecture.modals")
         levels.append(replace(compute_statistics(own, cutoff, priors), modal=name))
     return pooled_statistics(records, cutoff, levels)

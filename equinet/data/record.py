@@ -1,6 +1,6 @@
 """One labelled structure, as every reader returns it and everything downstream takes it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,10 +33,12 @@ class Record:
         numbers = np.asarray(self.numbers, dtype=np.int64)
         n = len(numbers)
         _set(self, "numbers", numbers)
-        _set(self, "pbc", np.broadcast_to(np.asarray(self.pbc, dtype=bool), (3,)).copy())
+        pbc = np.array(self.pbc, dtype=bool)
+        _set(self, "pbc", pbc if pbc.shape == (3,) else np.broadcast_to(pbc, (3,)).copy())
         _set(self, "positions", _finite(self.positions, (n, 3), "positions", self.source))
         _set(self, "cell", _finite(self.cell, (3, 3), "cell", self.source))
-        if self.volume is not None and self.volume < 1e-6:
+        volume = self.volume
+        if volume is not None and volume < 1e-6:
             raise InputError(
                 f"{self.source}: periodic in three directions, but the cell has no volume; correct the cell or pbc"
             )
@@ -62,8 +64,12 @@ class Record:
     @property
     def is_isolated_atom(self) -> bool:
         """Whether this is a free atom: one atom, and no periodicity or ``config_type=IsolatedAtom``."""
-        kind = str(self.info.get("config_type", "")).lower().replace("_", "").replace(" ", "")
-        return len(self.numbers) == 1 and (not self.pbc.any() or kind == "isolatedatom")
+        return len(self.numbers) == 1 and (not self.pbc.any() or is_called_isolated(self.info))
+
+
+def is_called_isolated(info: Mapping[str, Any]) -> bool:
+    """Whether ``config_type`` says IsolatedAtom, in any spelling."""
+    return str(info.get("config_type", "")).lower().replace("_", "").replace(" ", "") == "isolatedatom"
 
 
 def _set(record: Record, name: str, value: object) -> None:
@@ -77,45 +83,3 @@ def _finite(value: object, shape: tuple[int, ...], name: str, source: str) -> ND
     if not np.isfinite(array).all():
         raise InputError(f"{source}: {name} has values that are not finite; correct or remove the frame")
     return array
-
-
-def separate_isolated_atoms(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """Return (isolated-atom frames, all others).
-
-    The first fix E0 and are nothing to train on: without an edge, an isolated atom gets E0 by construction.
-    """
-    isolated = [record for record in records if record.is_isolated_atom]
-    return isolated, [record for record in records if not record.is_isolated_atom]
-
-
-def split_records(records: Sequence[Record], fraction: float, seed: int) -> tuple[list[Record], list[Record]]:
-    """Split a validation part off at random; the same seed gives the same split.
-
-    Isolated-atom frames always stay in the first part. Frames are drawn one by one: where neighbours in a
-    file come from one trajectory, give a validation file of your own for errors on unseen trajectories.
-
-    Args:
-        records: what was read.
-        fraction: share of the frames to split off, 0 < fraction < 1; at least one frame goes to each side.
-        seed: any integer >= 0.
-
-    Returns:
-        (training records, validation records), each in the order of the file.
-
-    Raises:
-        InputError: fraction out of range; fewer than two frames to divide.
-    """
-    if not 0.0 < fraction < 1.0:
-        raise InputError(f"the validation fraction must lie between 0 and 1, got {fraction}")
-    candidates = [i for i, record in enumerate(records) if not record.is_isolated_atom]
-    if len(candidates) < 2:
-        raise InputError(
-            f"{len(candidates)} frames cannot be divided into training and validation; give a validation file"
-        )
-    count = min(max(round(fraction * len(candidates)), 1), len(candidates) - 1)
-    chosen = np.random.default_rng(seed).permutation(len(candidates))[:count]
-    validation = {candidates[i] for i in chosen}
-    return (
-        [record for i, record in enumerate(records) if i not in validation],
-        [records[i] for i in sorted(validation)],
-    )

@@ -17,6 +17,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from equinet.data.columns import columns_of, compositions
 from equinet.data.record import Record
 from equinet.errors import DataWarning
 
@@ -41,6 +42,8 @@ SAME_PLACE = 0.06  # Angstrom; largest displacement left after the strain, where
 SAME_PLACE_WITHOUT_FORCES = 0.002  # Angstrom
 STRAINS = (1e-4, 0.05)  # norm of the strain: above the noise of energies, below strong anharmonicity
 MAXIMUM_FRAMES = 300  # of one composition; spread evenly when there are more
+MAXIMUM_RECORDS = 10_000  # of larger sets about so many are looked at
+MINIMUM_OF_FORMULA = 3  # frames of a formula, in larger sets
 MAXIMUM_PAIRS = 2000  # of one cluster of frames with equal fractional coordinates
 
 
@@ -111,12 +114,33 @@ def _judge(work: NDArray[np.float64], change: NDArray[np.float64]) -> StressChec
 
 def _by_structure(records: Sequence[Record]) -> Iterator[list[Record]]:
     groups: dict[bytes, list[Record]] = {}
-    for record in records:
+    for record in _few(records):
         if record.energy is not None and record.stress is not None:
             groups.setdefault(record.numbers.tobytes(), []).append(record)
     for group in groups.values():
         chosen = np.unique(np.linspace(0, len(group) - 1, min(len(group), MAXIMUM_FRAMES)).round().astype(int))
         yield [group[i] for i in chosen]
+
+
+def _few(records: Sequence[Record]) -> Iterator[Record]:
+    """All records, or MAXIMUM_RECORDS of a larger set: of one formula after the other, spread evenly."""
+    if len(records) <= MAXIMUM_RECORDS:
+        yield from records
+        return
+    columns = columns_of(records)
+    usable = np.flatnonzero(columns.has_energy & columns.has_stress)
+    _, formula = np.unique(compositions(records)[usable], return_inverse=True)
+    order = usable[np.argsort(formula, kind="stable")]
+    sizes = np.bincount(formula)
+    kept = 0
+    for members in np.split(order, np.cumsum(sizes)[:-1]):
+        chosen = members[np.linspace(0, len(members) - 1, min(len(members), MAXIMUM_FRAMES)).round().astype(int)]
+        if len(chosen) < MINIMUM_OF_FORMULA:
+            continue  # no pairs to speak of
+        yield from (records[int(i)] for i in chosen)
+        kept += len(chosen)
+        if kept >= MAXIMUM_RECORDS:
+            return
 
 
 def _by_fractional_coordinates(group: list[Record]) -> list[list[Record]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ase.data import chemical_symbols
 
-from equinet.data.reader import ReadReport
+from equinet.data.labels import ReadReport
 from equinet.data.statistics import Statistics
 from equinet.data.stress_check import StressCheck
 
@@ -66,6 +66,8 @@ def _of_training(s: Statistics) -> list[str]:
         f"rms of labels: {', '.join(rms) or 'none'}",
         f"neighbours within {s.cutoff:g} A: {s.mean_neighbors:.2f} per atom on average, {s.min_neighbors} at least",
     ]
+    if s.sampled_frames is not None:
+        lines.append(f"E0s, rms values and neighbours are those of {s.sampled_frames} frames drawn at random")
     if s.isolated_frames:
         lines.append(f"{s.isolated_frames} isolated-atom frames give E0 and are not trained on")
     if s.frames_without_edges:

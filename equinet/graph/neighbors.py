@@ -1,8 +1,10 @@
 """From positions to a graph: vesin finds the pairs; checks, images and edge order are ours."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from vesin import NeighborList
 
 from equinet.errors import InputError
@@ -59,24 +61,8 @@ def build_graph(
     if not 0 < cutoff < np.inf:
         raise InputError(f"the cutoff must be positive and finite, got {cutoff}")
 
-    if pbc.any() or len(positions) > 1:
-        complete = complete_cell(cell, pbc)
-        thinnest = heights(complete)[pbc].min(initial=np.inf)
-        if thinnest < THINNEST:
-            raise InputError(f"the cell is {thinnest:.1e} A thin along a periodic direction; is it in Angstrom?")
-        receivers, senders, images, distances = NeighborList(cutoff=float(cutoff), full_list=True, n_threads=1).compute(
-            positions, complete, pbc, quantities="ijSd"
-        )
-    else:
-        receivers, senders = np.zeros((2, 0), dtype=np.int64)
-        images, distances = np.zeros((0, 3), dtype=np.int64), np.zeros(0)
-    if len(distances) and distances.min() < CLOSEST_APPROACH:
-        pair = int(distances.argmin())
-        raise InputError(
-            f"atoms {int(receivers[pair])} and {int(senders[pair])} are at one place "
-            f"({distances[pair]:.1e} A apart); remove one of them"
-        )
-    receivers, senders, images = (np.asarray(a).astype(np.int64) for a in (receivers, senders, images))
+    receivers, senders, images, distances = _pairs(positions, cell, pbc, cutoff)
+    _refuse_coincident(receivers, senders, distances)
     order = np.lexsort((images[:, 2], images[:, 1], images[:, 0], senders, receivers))
     return AtomicGraph(
         positions=torch.from_numpy(positions),
@@ -88,3 +74,83 @@ def build_graph(
         receivers=torch.from_numpy(receivers[order]),
         images=torch.from_numpy(images[order]),
     )
+
+
+class Neighbors(NamedTuple):
+    """How many neighbours the atoms of a structure have, and how near the nearest two are."""
+
+    counts: NDArray[np.int64]  # [N]
+    shortest: float  # Angstrom; infinite where there are none
+
+
+def count_neighbors(
+    positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_], cutoff: float
+) -> Neighbors:
+    """Count the edges at each atom, and find the shortest, without building the graph.
+
+    Args:
+        positions: [N, 3] finite, Angstrom, N > 0.
+        cell: [3, 3] finite, rows are lattice vectors, Angstrom.
+        pbc: [3].
+        cutoff: Angstrom, positive.
+
+    Returns:
+        Counts [N], whose sum is the number of edges of :func:`build_graph`; and the shortest distance.
+
+    Raises:
+        InputError: two atoms at one place; a periodic direction without a cell vector, or cell vectors that are
+            linearly dependent.
+    """
+    receivers, senders, _, distances = _pairs(positions, cell, pbc, cutoff)
+    _refuse_coincident(receivers, senders, distances)
+    shortest = float(distances.min()) if len(distances) else float("inf")
+    return Neighbors(np.bincount(receivers, minlength=len(positions)), shortest)
+
+
+def pair_distances(
+    positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_], cutoff: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Find all pairs of atoms nearer than the cutoff, both ways round, however near.
+
+    Args:
+        positions: [N, 3] finite, Angstrom, N > 0.
+        cell: [3, 3] finite, rows are lattice vectors, Angstrom.
+        pbc: [3].
+        cutoff: Angstrom, positive.
+
+    Returns:
+        Receivers [E], senders [E] and distances [E] in Angstrom.
+
+    Raises:
+        InputError: a periodic direction without a cell vector, or cell vectors that are linearly dependent.
+    """
+    receivers, senders, _, distances = _pairs(positions, cell, pbc, cutoff)
+    return receivers, senders, distances
+
+
+def _pairs(
+    positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_], cutoff: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Receivers [E], senders [E], periodic images [E, 3] and distances [E] of all pairs, in vesin's order."""
+    if not pbc.any() and len(positions) == 1:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3), np.int64), np.zeros(0)
+    complete = complete_cell(cell, pbc)
+    thinnest = heights(complete)[pbc].min(initial=np.inf)
+    if thinnest < THINNEST:
+        raise InputError(f"the cell is {thinnest:.1e} A thin along a periodic direction; is it in Angstrom?")
+    receivers, senders, images, distances = NeighborList(cutoff=float(cutoff), full_list=True, n_threads=1).compute(
+        positions, complete, pbc, quantities="ijSd"
+    )
+    first, second, third = (np.asarray(values).astype(np.int64) for values in (receivers, senders, images))
+    return first, second, third, np.asarray(distances)
+
+
+def _refuse_coincident(
+    receivers: NDArray[np.int64], senders: NDArray[np.int64], distances: NDArray[np.float64]
+) -> None:
+    if len(distances) and distances.min() < CLOSEST_APPROACH:
+        pair = int(distances.argmin())
+        raise InputError(
+            f"atoms {int(receivers[pair])} and {int(senders[pair])} are at one place "
+            f"({distances[pair]:.1e} A apart); remove one of them"
+        )

@@ -215,7 +215,7 @@ class TrainCLI(LightningCLI):
             sys.stdout.flush()
 
     def _announce(self, run: RunDirectory, check: StressCheck | None) -> None:
-        reports = [records.report for records in self.datamodule.record_sets.values()]
+        reports = list(self.datamodule.readings.values())
         size = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         model = (
             f"model: {size} parameters, {self.config.model.dtype}; seed {self.config.seed}; run directory {run.path}"

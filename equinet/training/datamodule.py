@@ -3,9 +3,9 @@
 The constructor's arguments are the ``data:`` part of a configuration file.
 """
 
+import hashlib
 import math
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from equinet.data import (
@@ -22,19 +21,24 @@ from equinet.data import (
     FrameWeights,
     LabelKeys,
     Modals,
-    Record,
+    ReadReport,
     RecordSet,
     Statistics,
+    Store,
+    Subset,
+    checksum,
+    columns_of,
     compute_statistics,
-    frame_sizes,
-    read_records,
+    edge_counts,
+    isolated_indices,
+    open_records,
+    reading,
     samples,
-    separate_isolated_atoms,
-    split_records,
+    split_indices,
     statistics_of_modals,
+    store_of,
 )
 from equinet.errors import InputError
-from equinet.files import sha256
 from equinet.training.batch import BatchDataset
 from equinet.training.pace import Pace
 from equinet.training.sampling import BatchLoader, Budget, EpochBatches, Planner, Share
@@ -44,7 +48,7 @@ class AtomicDataModule(LightningDataModule):
     """Labelled structures for training and validation.
 
     Args:
-        train_path: file to train on, any format ASE reads; overrides ``sample``.
+        train_path: file to train on, any format that `equinet data build` reads; or a store; overrides ``sample``.
         val_path: file to validate on; without it a part of the training file is split off.
         sample: name of a data set that ships with the package ("glycol", "silicon").
         val_fraction: share of the frames split off where there is no validation file.
@@ -132,34 +136,41 @@ class AtomicDataModule(LightningDataModule):
         return files | {"val": Path(self.val_path)} if self.val_path else files
 
     @cached_property
-    def record_sets(self) -> dict[str, RecordSet]:
-        """What was read from each file, with the report of how."""
-        return {name: read_records(path, self.keys) for name, path in self.files.items()}
+    def record_sets(self) -> dict[str, RecordSet | Store | Subset]:
+        """What each file holds; a store stays on disk."""
+        return {name: open_records(path, self.keys) for name, path in self.files.items()}
 
     @cached_property
-    def _splits(self) -> tuple[list[Record], list[Record]]:
-        train: Sequence[Record] = self.record_sets["train"]
+    def readings(self) -> dict[str, ReadReport]:
+        """How each file was read."""
+        return {name: reading(records, self.files[name]) for name, records in self.record_sets.items()}
+
+    @cached_property
+    def _splits(self) -> tuple[Subset, Subset]:
+        source = self.record_sets["train"]
         if "val" in self.record_sets:
-            validation = separate_isolated_atoms(self.record_sets["val"])[1]
-            if not validation:
+            validation = Subset(self.record_sets["val"], isolated_indices(self.record_sets["val"])[1])
+            if not len(validation):
                 raise InputError(f"{self.files['val']}: no frames to validate on (isolated atoms do not count)")
+            own = np.arange(len(source))
         else:
-            train, validation = split_records(train, self.val_fraction, self.split_seed)
-        isolated, train = separate_isolated_atoms(train)
+            own, others = split_indices(source, self.val_fraction, self.split_seed)
+            validation = Subset(source, others)
+        isolated, train = isolated_indices(Subset(source, own))
         if self.n_train is not None:
             if self.n_train > len(train):
                 raise InputError(f"data.n_train is {self.n_train}, but there are {len(train)} frames to train on")
             chosen = np.random.default_rng(self.split_seed).permutation(len(train))[: self.n_train]
-            train = [train[i] for i in sorted(chosen.tolist())]
-        return isolated + list(train), validation
+            train = train[np.sort(chosen)]
+        return Subset(source, own[np.concatenate([isolated, train])]), validation
 
     @property
-    def train_records(self) -> list[Record]:
+    def train_records(self) -> Subset:
         """Frames to train on, after isolated atoms (which give E0 alone)."""
         return self._splits[0]
 
     @property
-    def val_records(self) -> list[Record]:
+    def val_records(self) -> Subset:
         """Frames to validate on."""
         return self._splits[1]
 
@@ -170,26 +181,34 @@ class AtomicDataModule(LightningDataModule):
             statistics = statistics_of_modals(self.train_records, self.cutoff, self.modals, self.priors)
         else:
             statistics = compute_statistics(self.train_records, self.cutoff, self.priors)
-        for record in self.val_records:
-            self.modals.index(record)  # raises where the frame does not say
-            unknown = sorted(set(record.numbers.tolist()) - set(statistics.species))
-            if unknown:
-                raise InputError(
-                    f"{record.source}: validation has the atomic number {unknown[0]}, which no training frame has; "
-                    "add such frames to the training data or remove it from validation"
-                )
+        self.modals.indices(self.val_records)  # raises where a frame does not say
+        unknown = sorted(set(self.val_records.species()) - set(statistics.species))
+        if unknown:
+            first = self.val_records[int(self.val_records.structures_with(unknown[0])[0])]
+            raise InputError(
+                f"{first.source}: validation has the atomic number {unknown[0]}, which no training frame has; "
+                "add such frames to the training data or remove it from validation"
+            )
         return statistics
 
     @cached_property
     def checksums(self) -> dict[str, str]:
-        """SHA-256 of each file."""
-        return {name: sha256(path) for name, path in self.files.items()}
+        """SHA-256 of each file; of a store's manifest."""
+        return {name: checksum(self.record_sets[name], path) for name, path in self.files.items()}
 
-    def split_sources(self) -> dict[str, list[str]]:
-        """Which frames are trained and validated on, by source."""
+    def split_sources(self) -> dict[str, Any]:
+        """Which frames are trained and validated on: by source, or how they were drawn where they lie in a store."""
+        return {"train": self._sources(self.train_records), "val": self._sources(self.val_records)}
+
+    def _sources(self, records: Subset) -> Any:
+        store = store_of(records)
+        if store is None:
+            return [record.source for record in records]
         return {
-            "train": [record.source for record in self.train_records],
-            "val": [record.source for record in self.val_records],
+            "store": str(store.path),
+            "fingerprint": store.fingerprint,
+            "frames": len(records),
+            "indices_sha256": hashlib.sha256(records.indices.tobytes()).hexdigest(),
         }
 
     @property
@@ -197,12 +216,13 @@ class AtomicDataModule(LightningDataModule):
         """That train together."""
         return 1 if self.trainer is None else self.trainer.world_size
 
-    def _examples(self, records: Sequence[Record]) -> ExampleDataset:
-        return ExampleDataset(records, self.cutoff, self.modals.index, self.weights.of)
+    def _examples(self, records: Subset) -> ExampleDataset:
+        in_memory = store_of(records) is None
+        return ExampleDataset(records, self.cutoff, self.modals.index, self.weights.of, keep=in_memory)
 
     @cached_property
     def _train_examples(self) -> ExampleDataset:
-        return self._examples(separate_isolated_atoms(self.train_records)[1])
+        return self._examples(Subset(self.train_records, isolated_indices(self.train_records)[1]))
 
     @cached_property
     def _val_examples(self) -> ExampleDataset:
@@ -217,8 +237,11 @@ class AtomicDataModule(LightningDataModule):
         return self._planner(self._val_examples, self.val_budget)
 
     def _planner(self, examples: ExampleDataset, budget: Budget) -> Planner:
-        names = [record.source for record in examples.records]
-        return Planner(frame_sizes(examples.records), edge_counts(examples), budget, self.seed, names)
+        records = examples.records
+        # those of a store take long to count for the first time; without a budget of edges atoms are shared as well
+        needed = budget.edges is not None or store_of(records) is None
+        edges = edge_counts(records, self.cutoff) if needed else None
+        return Planner(columns_of(records), edges, budget, self.seed, lambda frame: records[frame].source)
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled batches of the current epoch; they depend on (seed, epoch, number of processes) alone."""
@@ -293,8 +316,8 @@ class AtomicDataModule(LightningDataModule):
         Raises:
             InputError: a file has changed, or another split, batch size or seed is asked for.
         """
-        for name, checksum in self.checksums.items():
-            if state_dict["checksums"].get(name) != checksum:
+        for name, now in self.checksums.items():
+            if state_dict["checksums"].get(name) != now:
                 raise InputError(
                     f"{self.files[name]} is not the {name} file this run began with (its SHA-256 differs); "
                     "restore the file, or start a new run without --ckpt_path"
@@ -322,11 +345,6 @@ class AtomicDataModule(LightningDataModule):
         }
         values |= {"keys": asdict(self.keys), "modals": asdict(self.modals), "weights": asdict(self.weights)}
         return values | {"priors": self.priors}
-
-
-def edge_counts(examples: ExampleDataset) -> NDArray[np.int64]:
-    """Edges of every example, [F]."""
-    return np.array([len(example.graph.senders) for example in examples], dtype=np.int64)  # type: ignore[attr-defined]
 
 
 @rank_zero_only

@@ -65,7 +65,7 @@ def collect_provenance(
     """What is kept with a model: files and how they were read, statistics, configuration, versions. JSON-able."""
     return {
         "data": {
-            name: {"file": str(path), "sha256": data.checksums[name], **data.record_sets[name].report.to_dict()}
+            name: {"file": str(path), "sha256": data.checksums[name], **data.readings[name].to_dict()}
             for name, path in data.files.items()
         },
         "stress_check": None if check is None else check.line(),
@@ -75,7 +75,7 @@ def collect_provenance(
     }
 
 
-def write_provenance(run: RunDirectory, provenance: dict[str, Any], split: dict[str, list[str]]) -> None:
+def write_provenance(run: RunDirectory, provenance: dict[str, Any], split: dict[str, Any]) -> None:
     """Write the configuration, the provenance and the split into the run directory."""
     with replacing(run.config) as temporary:
         temporary.write_text(yaml.safe_dump(provenance["config"], sort_keys=False))

@@ -1,6 +1,6 @@
 """Batches of an epoch as planned, from any step on, for one of several processes; and the loader that builds them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from equinet.data import FrameSizes
+from equinet.data import Columns
 from equinet.errors import InputError
 from equinet.training.plan import Frames, Plan, plan_by_cost, plan_by_count
 
@@ -43,26 +43,27 @@ class Planner:
         edges: [F] of its frames; None where no budget of edges is given and one process has them all.
         budget: of one batch of one process.
         seed: of the order.
+        name: what a frame is called, by its number.
 
     Raises:
-        InputError: a frame that exceeds the budget alone; ``names`` says how it is called.
+        InputError: a frame that exceeds the budget alone.
     """
 
     def __init__(
         self,
-        sizes: FrameSizes,
+        sizes: Columns,
         edges: NDArray[np.int64] | None,
         budget: Budget,
         seed: int,
-        names: Sequence[str] | None = None,
+        name: Callable[[int], str] = "frame {}".format,
     ) -> None:
         self.sizes = sizes
         self.seed = seed
         self.budget = budget
         self.load = sizes.atoms if edges is None else edges
-        self._cost = self._costs(edges, names)
+        self._cost = self._costs(edges, name)
 
-    def _costs(self, edges: NDArray[np.int64] | None, names: Sequence[str] | None) -> NDArray[np.float64] | None:
+    def _costs(self, edges: NDArray[np.int64] | None, name: Callable[[int], str]) -> NDArray[np.float64] | None:
         limits = [("atoms", self.sizes.atoms, self.budget.atoms), ("edges", edges, self.budget.edges)]
         if all(limit is None for _, _, limit in limits):
             return None
@@ -73,10 +74,9 @@ class Planner:
             assert counts is not None
             worst = int(np.argmax(counts))
             if counts[worst] > limit:
-                name = f"frame {worst}" if names is None else names[worst]
                 raise InputError(
-                    f"{name} has {counts[worst]} {what}, more than data.max_{what}, which is {limit}; raise it to "
-                    f"{counts[worst]} at least, or leave such structures out"
+                    f"{name(worst)} has {counts[worst]} {what}, more than data.max_{what}, which is {limit}; raise "
+                    f"it to {counts[worst]} at least, or leave such structures out"
                 )
             cost = np.maximum(cost, counts / limit)
         return cost

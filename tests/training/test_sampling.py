@@ -7,16 +7,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equinet.data import FrameSizes
+from equinet.data import Columns
 from equinet.errors import InputError
 from equinet.training.sampling import BatchLoader, Budget, EpochBatches, Planner, Share
+
+
+def columns_with(atoms, has_energy, has_forces, has_stress):
+    size = len(atoms)
+    return Columns(
+        atoms=np.asarray(atoms),
+        energies=np.zeros(size),
+        has_energy=has_energy,
+        has_forces=has_forces,
+        has_stress=has_stress,
+        has_virial=has_stress,
+        is_isolated_atom=np.zeros(size, dtype=bool),
+        dataset=np.full(size, "", dtype=object),
+    )
 
 
 def planner_of(atoms, /, edges_of=None, seed=0, **budget):
     atoms = np.asarray(atoms)
     flags = np.arange(len(atoms))
-    sizes = FrameSizes(atoms, flags % 2 == 0, flags % 3 > 0, flags % 5 == 0)
-    return Planner(sizes, np.asarray(edges_of if edges_of is not None else atoms * 10), Budget(**budget), seed)
+    columns = columns_with(atoms, flags % 2 == 0, flags % 3 > 0, flags % 5 == 0)
+    return Planner(columns, np.asarray(edges_of if edges_of is not None else atoms * 10), Budget(**budget), seed)
 
 
 def batches_of(planner, epoch, processes=1, **options):
@@ -66,7 +80,7 @@ def test_the_order_depends_on_seed_and_epoch():
 def test_budgets_are_filled_and_shared_evenly():
     """Structures of very different sizes, 2000 of them: batches nearly full, processes nearly equal."""
     atoms = np.random.default_rng(0).geometric(0.05, 2000).clip(1, 200)
-    planner = Planner(FrameSizes(atoms, *[np.ones(2000, dtype=bool)] * 3), atoms * 30, Budget(edges=12_000), 0)
+    planner = Planner(columns_with(atoms, *[np.ones(2000, dtype=bool)] * 3), atoms * 30, Budget(edges=12_000), 0)
     steps = batches_of(planner, 0, 4)
     loads = np.array([[atoms[batch].sum() * 30 for batch in step] for step in steps])
     assert loads.mean() > 0.95 * 12_000
@@ -168,6 +182,6 @@ def test_a_loader_counts_what_it_handed_out_not_what_was_built_ahead(workers):
 
 
 def test_a_structure_larger_than_the_budget_is_named():
-    sizes = FrameSizes(np.array([3, 9]), *[np.ones(2, dtype=bool)] * 3)
+    sizes = columns_with(np.array([3, 9]), *[np.ones(2, dtype=bool)] * 3)
     with pytest.raises(InputError, match=r"b\.xyz frame 7 has 90 edges, more than data\.max_edges, which is 80"):
-        Planner(sizes, np.array([30, 90]), Budget(edges=80), 0, ["a", "b.xyz frame 7"])
+        Planner(sizes, np.array([30, 90]), Budget(edges=80), 0, ["a", "b.xyz frame 7"].__getitem__)

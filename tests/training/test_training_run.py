@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from equinet.cli.main import main
-from equinet.data import read_records
+from equinet.data import build_store, read_records
 from equinet.models import load_model, read_header
 from equinet.training.evaluation import evaluate
 from equinet.training.run_directory import read_metrics
@@ -183,3 +183,17 @@ def test_a_sample_is_overridden_by_a_file(tiny_config, copper_file, run):
     provenance = json.loads((run / "provenance.json").read_text())
     assert list(provenance["data"]) == ["train"]
     assert provenance["data"]["train"]["file"] == str(copper_file)
+
+
+def test_a_store_trains_as_its_file_does(tiny_config, copper_file, run, tmp_path):
+    """The same frames, read from disk one by one, in workers, in batches filled up to a budget."""
+    build_store([copper_file], tmp_path / "STORE")
+    options = ("--data.batch_size", "null", "--data.max_edges", 150, "--trainer.max_epochs", 2)
+    assert train(tiny_config, *options) == 0
+    workers = ("--data.train_path", tmp_path / "STORE", "--data.num_workers", 1)
+    assert train(tiny_config, *options, *workers, "--run_dir", run.parent / "store") == 0
+    file, store = load_model(run / "model.safetensors"), load_model(run.parent / "store" / "model.safetensors")
+    for (name, a), b in zip(file.state_dict().items(), store.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    split = json.loads((run.parent / "store" / "split.json").read_text())
+    assert (split["train"]["frames"], split["val"]["frames"]) == (12, 4)
