@@ -1,6 +1,9 @@
 """Files -> records -> examples: reading, checking, statistics, batches."""
 
 from equinet.data import samples as samples
+from equinet.data.energy_shift import Deficient as Deficient
+from equinet.data.energy_shift import EnergyShift as EnergyShift
+from equinet.data.energy_shift import fit_energy_shift as fit_energy_shift
 from equinet.data.examples import Example as Example
 from equinet.data.examples import ExampleDataset as ExampleDataset
 from equinet.data.examples import Labels as Labels
@@ -18,6 +21,9 @@ from equinet.data.reader import read_records as read_records
 from equinet.data.record import Record as Record
 from equinet.data.record import separate_isolated_atoms as separate_isolated_atoms
 from equinet.data.record import split_records as split_records
+from equinet.data.replay import draw_replay as draw_replay
+from equinet.data.replay import mark as mark
+from equinet.data.replay import shift_labels as shift_labels
 from equinet.data.statistics import Statistics as Statistics
 from equinet.data.statistics import compute_statistics as compute_statistics
 from equinet.data.stress_check import StressCheck as StressCheck
