@@ -18,6 +18,7 @@ from equinet.data.modals import statistics_of_modals as statistics_of_modals
 from equinet.data.reader import ReadReport as ReadReport
 from equinet.data.reader import RecordSet as RecordSet
 from equinet.data.reader import read_records as read_records
+from equinet.data.reader import read_structures as read_structures
 from equinet.data.record import Record as Record
 from equinet.data.record import separate_isolated_atoms as separate_isolated_atoms
 from equinet.data.record import split_records as split_records

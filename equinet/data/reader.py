@@ -131,6 +131,20 @@ def read_records(path: str | Path, keys: LabelKeys | None = None, index: str | i
     return RecordSet(tuple(labelled), report)
 
 
+def read_structures(path: str | Path, index: str | int = ":") -> list[Record]:
+    """Read structures as records without labels; those in the file are not looked at.
+
+    Args:
+        path: any file ASE reads.
+        index: frame or slice, in ASE's notation.
+
+    Raises:
+        InputError: the file cannot be read or is empty.
+    """
+    none: dict[Label, tuple[str, ...]] = dict.fromkeys(LABELS, ())
+    return [_record(atoms, f"{path} frame {frame}", none) for frame, atoms in read_atoms(path, index)]
+
+
 def _record(atoms: Atoms, source: str, chosen: dict[Label, tuple[str, ...]]) -> Record:
     values: dict[Label, NDArray[np.float64]] = {}
     used: dict[Label, str] = {}

@@ -19,6 +19,7 @@ from equinet.data import (
     fit_energy_shift,
     mark,
     read_records,
+    read_structures,
     shift_labels,
 )
 from equinet.elements import SYMBOLS
@@ -81,12 +82,14 @@ class Replay:
             structures without labels of its level of theory.
         ratio: structures replayed for each new one; they are drawn once.
         weight: of each of them in the loss; a new one's is 1.
+        keys: names of the keys that hold the labels in the file; null finds them.
     """
 
     path: str | None = None
     label: Literal["file", "parent"] = "file"
     ratio: float = 1.0
     weight: float = 1.0
+    keys: LabelKeys = LabelKeys()  # noqa: RUF009 (a frozen dataclass)
 
     def __post_init__(self) -> None:
         for name in ("ratio", "weight"):
@@ -198,18 +201,19 @@ def replayed(replay: Replay, start: Start, settings: FineTuning, new: int, modal
         InputError: a file that cannot be read or has too few structures; an element the parent does not know.
     """
     path = Path(str(replay.path))
-    drawn = draw_replay(read_records(path, LabelKeys()), round(replay.ratio * new), seed)
+    records = read_structures(path) if replay.label == "parent" else read_records(path, replay.keys)
+    drawn = draw_replay(records, max(1, round(replay.ratio * new)), seed)
     _check_elements(start.potential, drawn, settings)
     if settings.new_modal is not None:
         drawn = _of_level(drawn, settings.from_modal or UNNAMED_LEVEL, modals)
     marked = mark(drawn, path.stem, replay.weight)
-    records: list[Record] = []
+    labelled: list[Record] = []
     for name, own in _by_level(marked, modals).items():
         if replay.label == "parent":
-            records += label_records(one_modal(start.potential, name), own)
+            labelled += label_records(one_modal(start.potential, name), own)
         else:
-            records += shift_labels(own, start.shifts[name]) if name in start.shifts else own
-    return records
+            labelled += shift_labels(own, start.shifts[name]) if name in start.shifts else own
+    return labelled
 
 
 def label_records(potential: Potential, records: Sequence[Record]) -> list[Record]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
-from ase.io import write
+from ase.io import read, write
 
 from equinet.data import Modals, make_example, read_records
 from equinet.errors import InputError
@@ -128,7 +128,7 @@ def test_the_file_decides_the_architecture(parent):
 
 
 @pytest.mark.parametrize("label", ["file", "parent"])
-def test_replayed_structures_mean_what_they_meant(parent, copper, alloys, label):
+def test_replayed_structures_mean_what_they_meant(parent, copper, alloys, label, tmp_path):
     settings, modals = FineTuning(parent), Modals()
     start = start_from(settings, copper, modals)
     records = replayed(Replay(alloys, label, ratio=0.5, weight=0.1), start, settings, 16, modals, seed=0)
@@ -147,6 +147,11 @@ def test_replayed_structures_mean_what_they_meant(parent, copper, alloys, label)
             assert record.energy == pytest.approx(predicted.energy, abs=1e-6)
             assert record.forces == pytest.approx(predicted.forces, abs=1e-6)
             assert record.stress == pytest.approx(predicted.stress, abs=1e-9)
+    if label == "parent":  # labels in the file do not matter
+        bare = [atoms.copy() for atoms in read(alloys, ":")]
+        write(tmp_path / "alloys.extxyz", bare)
+        again = replayed(Replay(str(tmp_path / "alloys.extxyz"), label, ratio=0.5), start, settings, 16, modals, seed=0)
+        assert [record.energy for record in again] == [record.energy for record in records]
     # an element that the new data lack is predicted as before
     (aluminium,) = [r for r in read_records(alloys) if set(r.numbers) == {13}][:1]
     (one,), (other,) = (predict_records(p, [aluminium]) for p in (start.potential, make()))
