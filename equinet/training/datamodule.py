@@ -4,7 +4,7 @@ The constructor's arguments are the ``data:`` part of a configuration file.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from equinet.data import (
 from equinet.errors import InputError
 from equinet.files import sha256
 from equinet.training.batch import Batch, SourcedExamples, collate_batch
+from equinet.training.finetuning import FineTuning, Replay, Start, new_records, replayed, start_from
 from equinet.training.sampling import EpochOrder, ResumableBatches, ResumableLoader
 
 
@@ -48,8 +49,10 @@ class AtomicDataModule(LightningDataModule):
         val_batch_size: structures per validation batch; null for twice ``batch_size``.
         num_workers: processes that build batches; 0 builds them in the training process.
         modal_key: of each frame's info, its level of theory, where ``model.architecture.modals`` names several.
+        replay: structures of the parent's training data, trained on beside these (``model.finetune``).
         cutoff: Angstrom; linked to ``model.architecture.cutoff``.
         modals: linked to ``model.architecture.modals``.
+        finetune: linked to ``model.finetune``.
         seed: of the order of batches; linked to ``seed``.
 
     Raises:
@@ -71,8 +74,10 @@ class AtomicDataModule(LightningDataModule):
         val_batch_size: int | None = None,
         num_workers: int = 0,
         modal_key: str = "modal",
+        replay: Replay = Replay(),  # noqa: B008
         cutoff: float = 5.0,
         modals: list[str] | None = None,
+        finetune: FineTuning | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -87,6 +92,11 @@ class AtomicDataModule(LightningDataModule):
             raise InputError("data.val_path goes with data.train_path; a sample has its own validation set")
         if train_path is None and sample not in samples.NAMES:
             raise InputError(f"data.sample is {sample!r}; the samples are {', '.join(samples.NAMES)}")
+        finetune = finetune or FineTuning()
+        if replay.path is not None and finetune.parent is None:
+            raise InputError("data.replay is of a parent's training data; give model.finetune.parent, or leave it out")
+        self.replay = replay
+        self.finetune = finetune
         self.train_path = train_path
         self.val_path = val_path
         self.sample = sample if train_path is None else None
@@ -132,11 +142,33 @@ class AtomicDataModule(LightningDataModule):
                 raise InputError(f"data.n_train is {self.n_train}, but there are {len(train)} frames to train on")
             chosen = np.random.default_rng(self.split_seed).permutation(len(train))[: self.n_train]
             train = [train[i] for i in sorted(chosen.tolist())]
-        return isolated + list(train), validation
+        name = self.files["train"].stem
+        return (
+            new_records([*isolated, *train], name, self.finetune, self.modals),
+            new_records(validation, name, self.finetune, self.modals),
+        )
+
+    @cached_property
+    def start(self) -> Start | None:
+        """The potential that a fine-tuning starts from, fitted to the frames to train on; the model takes it over."""
+        return None if self.finetune.parent is None else start_from(self.finetune, self.own_records, self.modals)
+
+    @cached_property
+    def replayed(self) -> list[Record]:
+        """Frames of the parent's training data that are trained on as well."""
+        if self.start is None or self.replay.path is None:
+            return []
+        new = len(separate_isolated_atoms(self.own_records)[1])
+        return replayed(self.replay, self.start, self.finetune, new, self.modals, self.split_seed)
 
     @property
     def train_records(self) -> list[Record]:
-        """Frames to train on, after isolated atoms (which give E0 alone)."""
+        """Frames to train on, after isolated atoms (which give E0 alone); replayed ones come last."""
+        return self.own_records + self.replayed
+
+    @property
+    def own_records(self) -> list[Record]:
+        """The same without replayed ones."""
         return self._splits[0]
 
     @property
@@ -146,11 +178,16 @@ class AtomicDataModule(LightningDataModule):
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Statistics of the training records; the model is built from them."""
+        """Statistics of the training records, replayed ones left out; the model is built from them."""
+        records = self.own_records
         if self.modals.names:
-            statistics = statistics_of_modals(self.train_records, self.cutoff, self.modals, self.priors)
+            modals = self.modals
+            if self.finetune.parent is not None:  # which may know levels that the new data lack
+                met = {modals.index(record) for record in records}
+                modals = replace(modals, names=tuple(name for i, name in enumerate(modals.names) if i in met))
+            statistics = statistics_of_modals(records, self.cutoff, modals, self.priors)
         else:
-            statistics = compute_statistics(self.train_records, self.cutoff, self.priors)
+            statistics = compute_statistics(records, self.cutoff, self.priors)
         for record in self.val_records:
             self.modals.index(record)  # raises where the frame does not say
             unknown = sorted(set(record.numbers.tolist()) - set(statistics.species))
@@ -235,4 +272,9 @@ class AtomicDataModule(LightningDataModule):
         """Settings that decide which frame is met when."""
         names = ("val_fraction", "n_train", "split_seed", "batch_size", "seed", "cutoff")
         values = {name: getattr(self, name) for name in names}
-        return values | {"keys": asdict(self.keys), "priors": self.priors, "modals": asdict(self.modals)}
+        return values | {
+            "keys": asdict(self.keys),
+            "priors": self.priors,
+            "modals": asdict(self.modals),
+            "replay": asdict(self.replay),
+        }

@@ -15,9 +15,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from equinet.data import Labels, Statistics, reference_energies
 from equinet.errors import InputError
 from equinet.graph import AtomicGraph
-from equinet.models import NequIPArchitecture, Potential, Prediction
+from equinet.models import NequIPArchitecture, Potential, Prediction, parameter_groups
 from equinet.training.batch import Batch
 from equinet.training.ema import ExponentialAverage
+from equinet.training.finetuning import FineTuning, Start, prepare
 from equinet.training.losses import LossTerms, LossWeights, loss_scales, loss_terms, residuals
 from equinet.training.metrics import ErrorSums
 from equinet.training.optimization import OptimizerSettings, ScheduleSettings, build_optimizer, build_schedule
@@ -41,6 +42,8 @@ class PotentialModule(LightningModule):
         dtype: precision of the features; geometry and sums of energies are always float64.
         subtract_isolated: make an isolated atom's energy exactly E0.
         zbl: add the Ziegler-Biersack-Littmark repulsion of bare nuclei.
+        finetune: start from a trained potential, whose architecture it then is.
+        start: that potential, fitted to the data; from the data module, not from the configuration.
 
     Raises:
         InputError: for settings that make no sense, or weights without a label to go with them.
@@ -57,6 +60,8 @@ class PotentialModule(LightningModule):
         dtype: Literal["float32", "float64"] = "float32",
         subtract_isolated: bool = True,
         zbl: bool = False,
+        finetune: FineTuning = FineTuning(),  # noqa: B008
+        start: Start | None = None,
     ) -> None:
         super().__init__()
         _check_labels(loss, statistics)
@@ -64,17 +69,24 @@ class PotentialModule(LightningModule):
         self.loss_scales = loss_scales(statistics, loss)
         self.optimizer_settings = optimizer
         self.schedule_settings = schedule
-        isolated_energies, shift = reference_energies(statistics)
-        self.potential = Potential(
-            dataclasses.replace(architecture, mean_neighbors=architecture.mean_neighbors or statistics.mean_neighbors),
-            species=list(statistics.species),
-            isolated_energies=isolated_energies,
-            scale=statistics.force_rms or statistics.energy_rms_per_atom or 1.0,
-            shift=shift,
-            subtract_isolated=subtract_isolated,
-            zbl=zbl,
-            dtype=_DTYPES[dtype],
-        )
+        if start is None:
+            isolated_energies, shift = reference_energies(statistics)
+            self.potential = Potential(
+                dataclasses.replace(
+                    architecture, mean_neighbors=architecture.mean_neighbors or statistics.mean_neighbors
+                ),
+                species=list(statistics.species),
+                isolated_energies=isolated_energies,
+                scale=statistics.force_rms or statistics.energy_rms_per_atom or 1.0,
+                shift=shift,
+                subtract_isolated=subtract_isolated,
+                zbl=zbl,
+                dtype=_DTYPES[dtype],
+            )
+        else:
+            self.potential = start.potential.with_dtype(_DTYPES[dtype]).train()
+            prepare(self.potential, finetune)
+        self.finetune = finetune
         self.average = None if ema_decay is None else ExponentialAverage(self.potential, ema_decay)
         self.train_errors = ErrorSums()
         self.val_errors = ErrorSums()
@@ -153,8 +165,9 @@ class PotentialModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimiser and its schedule."""
-        weights = [weight for weight in self.potential.parameters() if weight.requires_grad]
-        optimizer = build_optimizer(weights, self.optimizer_settings)
+        rate, factors = self.optimizer_settings.lr, self.finetune.lr_factors
+        groups = parameter_groups(self.potential, rate, factors, "model.finetune.lr_factors")
+        optimizer = build_optimizer(groups, self.optimizer_settings)
         total_steps = self.trainer.estimated_stepping_batches
         scheduler = build_schedule(optimizer, self.schedule_settings, float(total_steps))
         interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
