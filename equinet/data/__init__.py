@@ -5,6 +5,9 @@ from equinet.data.columns import Columns as Columns
 from equinet.data.columns import IndexedRecords as IndexedRecords
 from equinet.data.columns import Subset as Subset
 from equinet.data.columns import columns_of as columns_of
+from equinet.data.energy_shift import Deficient as Deficient
+from equinet.data.energy_shift import EnergyShift as EnergyShift
+from equinet.data.energy_shift import fit_energy_shift as fit_energy_shift
 from equinet.data.examples import Example as Example
 from equinet.data.examples import ExampleDataset as ExampleDataset
 from equinet.data.examples import Labels as Labels
@@ -24,7 +27,11 @@ from equinet.data.opening import reading as reading
 from equinet.data.opening import store_of as store_of
 from equinet.data.reader import RecordSet as RecordSet
 from equinet.data.reader import read_records as read_records
+from equinet.data.reader import read_structures as read_structures
 from equinet.data.record import Record as Record
+from equinet.data.replay import draw_replay as draw_replay
+from equinet.data.replay import mark as mark
+from equinet.data.replay import shift_labels as shift_labels
 from equinet.data.splits import isolated_indices as isolated_indices
 from equinet.data.splits import separate_isolated_atoms as separate_isolated_atoms
 from equinet.data.splits import split_indices as split_indices

@@ -31,7 +31,12 @@ class RidgeFit:
     energies: NDArray[np.float64]  # [S] eV
     prior: NDArray[np.float64]  # [S] eV
     rank: int  # number of directions of composition space the data determine
-    undetermined: NDArray[np.bool_]  # [S], species whose energy the prior decides, in part or all
+    left_open: NDArray[np.float64]  # [S, S], projector on the directions the data do not determine
+
+    @property
+    def undetermined(self) -> NDArray[np.bool_]:
+        """[S], species whose energy the prior decides, in part or all."""
+        return np.asarray(self.left_open.diagonal() > 1e-6)
 
 
 def ridge_toward(
@@ -51,8 +56,8 @@ def ridge_toward(
     ridge = (RELATIVE_RIDGE * singular[0]) ** 2
     solution = prior + right.T @ (singular / (singular**2 + ridge) * (left.T @ rest))
     determined = right[singular > RELATIVE_RIDGE * singular[0]]  # [rank, S]
-    free = 1.0 - (determined**2).sum(axis=0)  # diagonal of the projector on what is left open
-    return RidgeFit(solution, prior, len(determined), free > 1e-6)
+    left_open = np.eye(len(prior)) - determined.T @ determined
+    return RidgeFit(solution, prior, len(determined), left_open)
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def atomic_energies(
     Raises:
         InputError: two isolated-atom frames of one element disagree; neither isolated atoms nor energies.
     """
-    found = _read_isolated(isolated)
+    found = read_isolated(isolated)
     known = np.array([z in found for z in species])
     energies = np.array([found.get(z, np.nan) for z in species])
     if known.all():
@@ -130,7 +135,12 @@ def atomic_energies(
     )
 
 
-def _read_isolated(isolated: Sequence[Record]) -> dict[int, float]:
+def read_isolated(isolated: Sequence[Record]) -> dict[int, float]:
+    """E0 by atomic number, eV, from frames of isolated atoms; those without an energy are ignored.
+
+    Raises:
+        InputError: two frames of one element disagree.
+    """
     groups: dict[int, list[Record]] = {}
     for record in isolated:
         if record.energy is not None:

@@ -62,3 +62,26 @@ def read_records(path: str | Path, keys: LabelKeys | None = None, index: str | i
     records = [reader.read(atoms, f"{path} frame {frame}") for frame, atoms in frames]
     report = reader.finish()
     return RecordSet(tuple(record for record in records if record is not None), report)
+
+
+def read_structures(path: str | Path, index: str | int = ":") -> list[Record]:
+    """Read structures as records without labels; those in the file are not looked at.
+
+    Args:
+        path: any file ASE reads.
+        index: frame or slice, in ASE's notation.
+
+    Raises:
+        InputError: the file cannot be read or is empty.
+    """
+    return [
+        Record(
+            numbers=atoms.numbers,
+            positions=atoms.positions,
+            cell=atoms.cell.array,
+            pbc=atoms.pbc,
+            info={str(key): value for key, value in atoms.info.items()},
+            source=f"{path} frame {frame}",
+        )
+        for frame, atoms in read_atoms(path, index)
+    ]

@@ -9,13 +9,19 @@ from equinet.data.statistics import Statistics
 from equinet.data.stress_check import StressCheck
 
 
-def summarize(reports: Sequence[ReadReport], statistics: Statistics, check: StressCheck | None) -> list[str]:
+def summarize(
+    reports: Sequence[ReadReport],
+    statistics: Statistics,
+    check: StressCheck | None,
+    references: Sequence[str] | None = None,
+) -> list[str]:
     """Describe the training data.
 
     Args:
         reports: how the files were read; those of the files that the statistics are of.
         statistics: of the training split.
         check: of the stress labels; None where there are none.
+        references: lines on E0 where they come from a trained potential, in place of those of the statistics.
 
     Returns:
         Lines to print: label choice and counts per file, statistics, E0 table, stress check.
@@ -23,8 +29,9 @@ def summarize(reports: Sequence[ReadReport], statistics: Statistics, check: Stre
     lines = []
     for report in reports:
         lines += _of_file(report)
-    atoms = [line for level in statistics.of_modals or [statistics] for line in _of_atoms(level)]
-    return [*lines, *_of_training(statistics), *atoms, *([check.line()] if check else [])]
+    if references is None:
+        references = [line for level in statistics.of_modals or [statistics] for line in _of_atoms(level)]
+    return [*lines, *_of_training(statistics), *references, *([check.line()] if check else [])]
 
 
 def _of_file(report: ReadReport) -> list[str]:

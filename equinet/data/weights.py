@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from equinet.data.record import Record
 from equinet.errors import InputError
 
+REPLAY_WEIGHT_KEY = "replay_weight"
+"""Of the info of a structure that is replayed in fine-tuning (:mod:`equinet.data.replay`)."""
+
 
 @dataclass(frozen=True)
 class FrameWeights:
@@ -38,9 +41,9 @@ class FrameWeights:
         Raises:
             InputError: it is not a number, or negative.
         """
-        weight = 1.0
+        weight = float(record.info.get(REPLAY_WEIGHT_KEY, 1.0))
         if self.key is not None and self.key in record.info:
-            weight = _check(record.info[self.key], f"{record.source}: its {self.key}")
+            weight *= _check(record.info[self.key], f"{record.source}: its {self.key}")
         if self.group_key is not None:
             weight *= self.by_group.get(str(record.info.get(self.group_key)), 1.0)
         return weight

@@ -13,10 +13,12 @@ from equinet import __version__
 from equinet.errors import InputError
 from equinet.files import replacing
 from equinet.models import ARCHITECTURES
+from equinet.models.adaptation import merged
 from equinet.models.compiled import CompiledNequIPArchitecture
 from equinet.models.modals import one_modal
 from equinet.models.placement import available_device, resolve_dtype
 from equinet.models.potential import Potential
+from equinet.nn.lora import is_adapted
 
 FORMAT_VERSION = 1
 """Raised when a reader of an older version could misread a newer file; upgraders turn old headers into new ones."""
@@ -31,13 +33,16 @@ def save_model(potential: Potential, path: str | Path) -> None:
     """Write a model file: to a temporary file beside it, synced, then renamed. A reader never sees half a file.
 
     Args:
-        potential: what to save; weights are stored in its dtype, energies in float64.
+        potential: what to save; weights are stored in its dtype, energies in float64, low-rank updates within the
+            matrices they change.
         path: usually ``*.safetensors``.
 
     Raises:
         InputError: the file cannot be written.
     """
     path = Path(path)
+    if is_adapted(potential):
+        potential = merged(potential)
     name = next(n for n, kind in ARCHITECTURES.items() if kind is type(potential.architecture))
     header = {
         "format_version": FORMAT_VERSION,

@@ -20,6 +20,7 @@ from equinet.errors import InputError
 from equinet.training.checkpoint import AtomicCheckpointIO, Checkpoints
 from equinet.training.config_keys import changed_keys, check_key, given_keys, one_line, read_yaml
 from equinet.training.datamodule import AtomicDataModule
+from equinet.training.finetuning import FineTuning, parent_settings
 from equinet.training.history import History
 from equinet.training.loggers import LoggerName, finish_loggers, make_loggers
 from equinet.training.module import PotentialModule
@@ -44,7 +45,7 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 }
 """What differs from Lightning's own defaults. Every key can be set in the configuration."""
 
-LINKED = {"seed_everything", "data.seed", "data.cutoff", "data.modals", "model.schedule.total_steps"}
+LINKED = {"seed_everything", "data.seed", "data.cutoff", "data.modals", "data.finetune", "model.schedule.total_steps"}
 """Keys that are set by another key; never offered as the one that was meant."""
 
 SHOWN_TRAINER_KEYS = ("accelerator", "max_epochs", "max_steps", "max_time", "gradient_clip_val")
@@ -113,8 +114,9 @@ class TrainCLI(LightningCLI):
         if not self._for_help:
             return  # what is not shown would not be written to the run's config.yaml either
         shown = {f"trainer.{name}" for name in SHOWN_TRAINER_KEYS}
+        linked = {"model.start.help", "data.finetune.help"}
         for action in parser._actions:
-            if action.dest.startswith("trainer.") and action.dest not in shown:
+            if (action.dest.startswith("trainer.") and action.dest not in shown) or action.dest in linked:
                 action.help = argparse.SUPPRESS
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -124,7 +126,9 @@ class TrainCLI(LightningCLI):
         parser.link_arguments("model.architecture.cutoff", "data.cutoff")
         parser.link_arguments("model.architecture.modals", "data.modals")
         parser.link_arguments("trainer.max_steps", "model.schedule.total_steps", compute_fn=end_of_schedule)
+        parser.link_arguments("model.finetune", "data.finetune")
         parser.link_arguments("data.statistics", "model.statistics", apply_on="instantiate")
+        parser.link_arguments("data.start", "model.start", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and say what is wrong in one line."""
@@ -133,6 +137,14 @@ class TrainCLI(LightningCLI):
             check_key(key, where, known, offered=known - LINKED - {"help", "print_shtab"})
         try:
             self.config = parser.parse_args(args)
+            settings = FineTuning(**self.config.model.finetune)
+            if settings.parent is not None:
+                # what the parent decides becomes the keys' defaults: so that the keys linked to them and the run's
+                # configuration hold it, and that a key which says otherwise is seen
+                decided = {f"model.{key}": value for key, value in parent_settings(settings).items()}
+                parser.set_defaults(decided)
+                self.config = parser.parse_args(args)
+                check_decided(decided, self.config, settings.parent)
         except argparse.ArgumentError as error:
             raise InputError(one_line(str(error))) from error
 
@@ -169,6 +181,10 @@ class TrainCLI(LightningCLI):
         self.config.run_dir = str(self.run.path)
         try:
             return self._trainer(self.run, resumed)
+        except InputError:  # of the data
+            if self.first:
+                self.run.discard_unless_trained()
+            raise
         except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
             if self.first:
                 self.run.discard_unless_trained()
@@ -176,7 +192,7 @@ class TrainCLI(LightningCLI):
 
     def _trainer(self, run: RunDirectory, resumed: bool) -> Trainer:
         statistics = self.datamodule.statistics
-        check = check_stress(self.datamodule.train_records) if statistics.frames_with_stress else None
+        check = check_stress(self.datamodule.own_records) if statistics.frames_with_stress else None
         self._announce(run, check)
         provenance = collect_provenance(self.datamodule, self._configuration(), check)
         if self.first and not resumed:
@@ -220,7 +236,12 @@ class TrainCLI(LightningCLI):
         model = (
             f"model: {size} parameters, {self.config.model.dtype}; seed {self.config.seed}; run directory {run.path}"
         )
-        self._say(*summarize(reports, self.datamodule.statistics, check), model)
+        start, replay = self.datamodule.start, self.datamodule.replay
+        references = start.describe() if start else None
+        if references and self.datamodule.replayed:
+            count = len(self.datamodule.replayed)
+            references.append(f"replayed: {count} structures of {replay.path}, labelled by the {replay.label}")
+        self._say(*summarize(reports, self.datamodule.statistics, check, references), model)
 
     def go_on_command(self) -> str:
         """What a user types to go on with this run."""
@@ -263,6 +284,17 @@ class TrainCLI(LightningCLI):
             if self.first:
                 self.run.discard_unless_trained()
         return self.run
+
+
+def check_decided(decided: dict[str, Any], config: Any, parent: str) -> None:
+    """Refuse a key that contradicts the parent of a fine-tuning.
+
+    Raises:
+        InputError: naming it.
+    """
+    for key, value in decided.items():
+        if config[key] != value:
+            raise InputError(f"{key} is {config[key]}, but the parent {parent} has {value}; leave the key out")
 
 
 def end_of_schedule(max_steps: int) -> int | None:

@@ -6,7 +6,7 @@ The constructor's arguments are the ``data:`` part of a configuration file.
 import hashlib
 import math
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from equinet.data import (
     LabelKeys,
     Modals,
     ReadReport,
+    Record,
     RecordSet,
     Statistics,
     Store,
@@ -40,6 +41,7 @@ from equinet.data import (
 )
 from equinet.errors import InputError
 from equinet.training.batch import BatchDataset
+from equinet.training.finetuning import FineTuning, Replay, Start, new_records, replayed, start_from
 from equinet.training.pace import Pace
 from equinet.training.sampling import BatchLoader, Budget, EpochBatches, Planner, Share
 
@@ -63,8 +65,10 @@ class AtomicDataModule(LightningDataModule):
         num_workers: processes that build batches; 0 builds them in the training process.
         weights: how much frames count in the loss, by a key of their own or by group.
         modal_key: of each frame's info, its level of theory, where ``model.architecture.modals`` names several.
+        replay: structures of the parent's training data, trained on beside these (``model.finetune``).
         cutoff: Angstrom; linked to ``model.architecture.cutoff``.
         modals: linked to ``model.architecture.modals``.
+        finetune: linked to ``model.finetune``.
         seed: of the order of batches; linked to ``seed``.
 
     Raises:
@@ -89,8 +93,10 @@ class AtomicDataModule(LightningDataModule):
         num_workers: int = 0,
         weights: FrameWeights = FrameWeights(),  # noqa: B008
         modal_key: str = "modal",
+        replay: Replay = Replay(),  # noqa: B008
         cutoff: float = 5.0,
         modals: list[str] | None = None,
+        finetune: FineTuning | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -106,6 +112,11 @@ class AtomicDataModule(LightningDataModule):
             raise InputError("data.val_path goes with data.train_path; a sample has its own validation set")
         if train_path is None and sample not in samples.NAMES:
             raise InputError(f"data.sample is {sample!r}; the samples are {', '.join(samples.NAMES)}")
+        finetune = finetune or FineTuning()
+        if replay.path is not None and finetune.parent is None:
+            raise InputError("data.replay is of a parent's training data; give model.finetune.parent, or leave it out")
+        self.replay = replay
+        self.finetune = finetune
         self.train_path = train_path
         self.val_path = val_path
         self.sample = sample if train_path is None else None
@@ -162,11 +173,37 @@ class AtomicDataModule(LightningDataModule):
                 raise InputError(f"data.n_train is {self.n_train}, but there are {len(train)} frames to train on")
             chosen = np.random.default_rng(self.split_seed).permutation(len(train))[: self.n_train]
             train = train[np.sort(chosen)]
-        return Subset(source, own[np.concatenate([isolated, train])]), validation
+        return self._marked(Subset(source, own[np.concatenate([isolated, train])])), self._marked(validation)
+
+    def _marked(self, records: Subset) -> Subset:
+        """In fine-tuning, records that say which data set and level of theory they are of; in memory."""
+        if self.finetune.parent is None:
+            return records
+        return in_memory(new_records(records, self.files["train"].stem, self.finetune, self.modals))
+
+    @cached_property
+    def start(self) -> Start | None:
+        """The potential that a fine-tuning starts from, fitted to the frames to train on; the model takes it over."""
+        if self.finetune.parent is None:
+            return None
+        return start_from(self.finetune, self.own_records, self.modals, replays=self.replay.path is not None)
+
+    @cached_property
+    def replayed(self) -> list[Record]:
+        """Frames of the parent's training data that are trained on as well."""
+        if self.start is None or self.replay.path is None:
+            return []
+        new = len(isolated_indices(self.own_records)[1])
+        return replayed(self.replay, self.start, self.finetune, new, self.modals, self.split_seed)
+
+    @cached_property
+    def train_records(self) -> Subset:
+        """Frames to train on, after isolated atoms (which give E0 alone); replayed ones come last."""
+        return in_memory([*self.own_records, *self.replayed]) if self.replayed else self.own_records
 
     @property
-    def train_records(self) -> Subset:
-        """Frames to train on, after isolated atoms (which give E0 alone)."""
+    def own_records(self) -> Subset:
+        """The same without replayed ones."""
         return self._splits[0]
 
     @property
@@ -176,11 +213,16 @@ class AtomicDataModule(LightningDataModule):
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Statistics of the training records; the model is built from them."""
+        """Statistics of the training records, replayed ones left out; the model is built from them."""
+        records = self.own_records
         if self.modals.names:
-            statistics = statistics_of_modals(self.train_records, self.cutoff, self.modals, self.priors)
+            modals = self.modals
+            if self.finetune.parent is not None:  # which may know levels that the new data lack
+                met = set(modals.indices(records).tolist())
+                modals = replace(modals, names=tuple(name for i, name in enumerate(modals.names) if i in met))
+            statistics = statistics_of_modals(records, self.cutoff, modals, self.priors)
         else:
-            statistics = compute_statistics(self.train_records, self.cutoff, self.priors)
+            statistics = compute_statistics(records, self.cutoff, self.priors)
         self.modals.indices(self.val_records)  # raises where a frame does not say
         unknown = sorted(set(self.val_records.species()) - set(statistics.species))
         if unknown:
@@ -343,8 +385,14 @@ class AtomicDataModule(LightningDataModule):
             "max_atoms": self.budget.atoms,
             "max_edges": self.budget.edges,
         }
+        values |= {"replay": asdict(self.replay)}
         values |= {"keys": asdict(self.keys), "modals": asdict(self.modals), "weights": asdict(self.weights)}
         return values | {"priors": self.priors}
+
+
+def in_memory(records: list[Record]) -> Subset:
+    """Records as a set of which parts can be taken."""
+    return Subset(records, np.arange(len(records)))
 
 
 @rank_zero_only

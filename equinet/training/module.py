@@ -17,13 +17,14 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from equinet.data import Labels, Statistics, reference_energies, write_examples
 from equinet.errors import InputError
 from equinet.graph import AtomicGraph
-from equinet.models import NequIPArchitecture, Potential, Prediction
+from equinet.models import NequIPArchitecture, Potential, Prediction, parameter_groups
 from equinet.nn import Interaction
 from equinet.training.agreement import Agreement, ToldByFirst
 from equinet.training.batch import Batch
 from equinet.training.compiled_step import CompiledPotential
 from equinet.training.datamodule import AtomicDataModule
 from equinet.training.ema import ExponentialAverage
+from equinet.training.finetuning import FineTuning, Start, prepare
 from equinet.training.losses import Loss, LossSettings, TermWeights, residuals, weighted
 from equinet.training.metrics import ErrorSums
 from equinet.training.optimization import OptimizerSettings, ScheduleSettings, build_optimizer, build_schedule
@@ -52,6 +53,8 @@ class PotentialModule(LightningModule):
         dtype: precision of the features; geometry and sums of energies are always float64.
         subtract_isolated: make an isolated atom's energy exactly E0.
         zbl: add the Ziegler-Biersack-Littmark repulsion of bare nuclei.
+        finetune: start from a trained potential, whose architecture it then is.
+        start: that potential, fitted to the data; from the data module, not from the configuration.
         recompute_weights: make the convolution's weights of each edge again for each derivative and keep none: a
             fraction of the memory, for somewhat more time.
         linear_maps: "bfloat16" rounds the factors of linear maps to three digits while training, which GPUs multiply
@@ -79,23 +82,32 @@ class PotentialModule(LightningModule):
         linear_maps: Literal["full", "bfloat16"] = "full",
         tf32: bool = False,
         compile: bool = False,
+        finetune: FineTuning = FineTuning(),  # noqa: B008
+        start: Start | None = None,
     ) -> None:
         super().__init__()
         _check_labels(loss, statistics)
         self.loss = Loss(loss, statistics)
         self.optimizer_settings = optimizer
         self.schedule_settings = schedule
-        isolated_energies, shift = reference_energies(statistics)
-        self.potential = Potential(
-            dataclasses.replace(architecture, mean_neighbors=architecture.mean_neighbors or statistics.mean_neighbors),
-            species=list(statistics.species),
-            isolated_energies=isolated_energies,
-            scale=statistics.force_rms or statistics.energy_rms_per_atom or 1.0,
-            shift=shift,
-            subtract_isolated=subtract_isolated,
-            zbl=zbl,
-            dtype=_DTYPES[dtype],
-        )
+        if start is None:
+            isolated_energies, shift = reference_energies(statistics)
+            self.potential = Potential(
+                dataclasses.replace(
+                    architecture, mean_neighbors=architecture.mean_neighbors or statistics.mean_neighbors
+                ),
+                species=list(statistics.species),
+                isolated_energies=isolated_energies,
+                scale=statistics.force_rms or statistics.energy_rms_per_atom or 1.0,
+                shift=shift,
+                subtract_isolated=subtract_isolated,
+                zbl=zbl,
+                dtype=_DTYPES[dtype],
+            )
+        else:
+            self.potential = start.potential.with_dtype(_DTYPES[dtype]).train()
+            prepare(self.potential, finetune)
+        self.finetune = finetune
         if recompute_weights:
             for part in self.potential.modules():
                 if isinstance(part, Interaction):
@@ -229,8 +241,9 @@ class PotentialModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimiser and its schedule."""
         self._pace = self.pace()
-        weights = [weight for weight in self.potential.parameters() if weight.requires_grad]
-        optimizer = build_optimizer(weights, self.optimizer_settings)
+        rate, factors = self.optimizer_settings.lr, self.finetune.lr_factors
+        groups = parameter_groups(self.potential, rate, factors, "model.finetune.lr_factors")
+        optimizer = build_optimizer(groups, self.optimizer_settings)
         late = self.loss.settings.second_stage
         if late is not None and self._pace is None:
             raise InputError(

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -65,8 +65,10 @@ class ScheduleSettings:
             raise InputError(f"model.schedule.factor is {self.factor}; it must lie between 0 and 1")
 
 
-def build_optimizer(parameters: Iterable[nn.Parameter], settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """Make the optimiser (Kingma and Ba 2015; Loshchilov and Hutter 2019; Reddi et al. 2018)."""
+def build_optimizer(
+    parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]], settings: OptimizerSettings
+) -> torch.optim.Optimizer:
+    """Make the optimiser (Kingma and Ba 2015; Loshchilov and Hutter 2019; Reddi et al. 2018) of weights or groups."""
     optimizer = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
     return optimizer(
         parameters,

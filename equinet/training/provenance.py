@@ -70,6 +70,7 @@ def collect_provenance(
         },
         "stress_check": None if check is None else check.line(),
         "statistics": data.statistics.to_dict(),
+        "parent": None if data.start is None else dict(data.start.provenance),
         "config": configuration,
         "versions": versions(),
     }
