@@ -6,6 +6,7 @@ import pytest
 import torch
 from ase.io import read, write
 
+from equinet.cli.main import main
 from equinet.data import samples
 from equinet.models import NequIPArchitecture, Potential, save_model
 
@@ -13,8 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def quickstart_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Changes into a folder with a model in runs/quickstart and in runs/mine, configs/ and a few data files."""
+def quickstart_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+    """Changes into a folder with a model in runs/quickstart and in runs/mine, configs/ and a few data files; and with a
+    store and its splits for commands that come after those that make them."""
     torch.manual_seed(0)
     architecture = NequIPArchitecture(cutoff=4.0, layers=1, l_max=1, channels=4, mean_neighbors=8.0)
     potential = Potential(
@@ -33,4 +35,10 @@ def quickstart_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write(tmp_path / "test.extxyz", molecules[:3])
     write(tmp_path / "start.extxyz", molecules[0])
     monkeypatch.chdir(tmp_path)
+    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    command = str(parameters.get("command", ""))
+    if "STORE" in command and "data build" not in command:
+        assert main(["data", "build", "frames.extxyz", "test.extxyz", "-o", "STORE"]) == 0
+        if "STORE:" in command:
+            assert main(["data", "split", "STORE", "--fractions", "0.7", "0.3"]) == 0
     return tmp_path
