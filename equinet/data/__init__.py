@@ -44,4 +44,4 @@ from equinet.data.stress_check import StressCheck as StressCheck
 from equinet.data.stress_check import check_stress as check_stress
 from equinet.data.summary import summarize as summarize
 from equinet.data.weights import FrameWeights as FrameWeights
-from equinet.data.writer import write_examples as write_examples
+from equinet.data.writing import write_examples as write_examples

@@ -1,4 +1,4 @@
-"""Structures with labels and predictions side by side, as a file that any viewer opens."""
+"""Structures with their labels, and with predictions side by side, as files that any viewer opens."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
+from equinet.data.examples import Labels
 from equinet.data.record import Record
 from equinet.files import replacing
+from equinet.graph import AtomicGraph
 
 
 @dataclass(frozen=True)
@@ -93,3 +96,36 @@ def _value(value: Any) -> Any:
         return value
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in str(value)).split())
     return text.replace('"', "'").replace("\\", "/") or "(empty)"
+
+
+def write_examples(path: Path, graph: AtomicGraph, labels: Labels, sources: Sequence[str]) -> None:
+    """Write the structures of a batch, with the labels they have, as extended XYZ.
+
+    Args:
+        path: of the file.
+        graph: B structures.
+        labels: theirs.
+        sources: where each came from; goes to ``info["source"]``.
+    """
+    frames = []
+    batch = graph.batch.cpu()
+    for b, source in enumerate(sources):
+        own = batch == b
+        atoms = Atoms(
+            numbers=graph.numbers.cpu()[own].numpy(),
+            positions=graph.positions.detach().cpu()[own].numpy(),
+            cell=graph.cell[b].detach().cpu().numpy(),
+            pbc=graph.pbc[b].cpu().numpy(),
+            info={"source": source},
+        )
+        values: dict[str, Any] = {}
+        if labels.has_energy[b]:
+            values["energy"] = float(labels.energy[b])
+        if labels.has_forces[b]:
+            values["forces"] = labels.forces.cpu()[own].numpy()
+        if labels.has_virial[b]:
+            atoms.info["virial"] = labels.virial[b].cpu().numpy()
+        atoms.calc = SinglePointCalculator(atoms, **values)
+        frames.append(atoms)
+    with replacing(path) as temporary:
+        write(temporary, frames, format="extxyz")

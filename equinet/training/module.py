@@ -116,6 +116,11 @@ class PotentialModule(LightningModule):
         self.tf32 = tf32
         self._compiled = CompiledPotential(self.potential) if compile else None
         if linear_maps == "bfloat16":
+            if self.average is None:
+                raise InputError(
+                    'model.linear_maps is "bfloat16", which needs an average to validate and save in full precision; '
+                    "set model.ema_decay"
+                )
             use_bfloat16(self.potential)
         self.train_errors = ErrorSums()
         self.val_errors = ErrorSums()
