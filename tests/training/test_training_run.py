@@ -14,7 +14,7 @@ from equinet.cli.main import main
 from equinet.data import build_store, read_records
 from equinet.models import load_model, read_header
 from equinet.training.evaluation import evaluate
-from equinet.training.run_directory import read_metrics
+from equinet.training.run_directory import RunDirectory, read_metrics
 
 
 def train(config, *options):
@@ -162,13 +162,18 @@ def test_a_loss_that_is_not_finite_names_the_structures(tiny_config, run, capsys
 
 
 def test_tensorboard_and_wandb_offline(tiny_config, run, monkeypatch):
+    """Two parts of one run: at wandb they have one identity."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    assert train(tiny_config, "--loggers", "[tensorboard, wandb]", "--trainer.max_epochs", 2) == 0
+    options = ("--loggers", "[tensorboard, wandb]", "--model.schedule.name", "constant", "--resume", "auto")
+    assert train(tiny_config, *options, "--trainer.max_epochs", 1) == 0
+    assert train(tiny_config, *options, "--trainer.max_epochs", 2) == 0
     assert list((run / "tensorboard").glob("events.out.tfevents.*"))
-    (log,) = (run / "wandb").glob("offline-run-*/run-*.wandb")
+    logs = list((run / "wandb").glob("offline-run-*/run-*.wandb"))
+    identities = {log.stem.removeprefix("run-") for log in logs}
+    assert identities == {RunDirectory(run).wandb_id()}
     deadline = time.monotonic() + 20.0  # the file is written by a process of wandb's, a little later
-    while b"val/force_mae_mev_per_angstrom" not in log.read_bytes():
+    while not all(b"val/force_mae_mev_per_angstrom" in log.read_bytes() for log in logs):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     with open(run / "metrics.csv", newline="") as file:
