@@ -48,14 +48,14 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 LINKED = {"seed_everything", "data.seed", "data.cutoff", "data.modals", "data.finetune", "model.schedule.total_steps"}
 """Keys that are set by another key; never offered as the one that was meant."""
 
-SHOWN_TRAINER_KEYS = ("accelerator", "max_epochs", "max_steps", "max_time", "gradient_clip_val")
+SHOWN_TRAINER_KEYS = ("accelerator", "devices", "num_nodes", "max_epochs", "max_steps", "max_time", "gradient_clip_val")
 """Of Lightning's many, those that --help explains."""
 
 DESCRIPTION = """Train a potential on labelled structures. Every key of the configuration file can be given on the
 command line too; --device (cpu, cuda, cuda:N) and --dtype stand for trainer.accelerator and model.dtype. All of
 Lightning's Trainer arguments are keys of "trainer". Examples: equinet train --config configs/quickstart.yaml;
 equinet train --config configs/quickstart.yaml --data.train_path my.extxyz --run_dir runs/mine;
-equinet train --config runs/mine/config.yaml --ckpt_path last"""
+equinet train --config runs/mine/config.yaml --resume auto"""
 
 
 class TrainCLI(LightningCLI):

@@ -83,10 +83,18 @@ def test_a_run_leaves_everything_it_promises(tiny_config, run, copper_file, caps
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-@pytest.mark.parametrize("name", ["quickstart", "mlearn"])
+OTHERWISE = {  # what a small file and a small cutoff do not allow
+    "rmd17_50": ("--data.n_train", 8),
+    "universal": ("--model.architecture.xplor_onset", 2.5, "--data.num_workers", 0, "--data.val_fraction", 0.1),
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["quickstart", "molecule", "rmd17_50", "mlearn", "alloy", "zeolite", "water", "universal"]
+)
 def test_shipped_configurations_run_on_other_data(name, copper_file, tmp_path):
     small = ("--model.architecture.channels", 2, "--model.architecture.cutoff", 3.2, "--trainer.max_epochs", 1)
-    options = ("--data.train_path", copper_file, "--run_dir", tmp_path / name, *small)
+    options = ("--data.train_path", copper_file, "--run_dir", tmp_path / name, *small, *OTHERWISE.get(name, ()))
     assert train(CONFIGS / f"{name}.yaml", *options) == 0
     assert read_header(tmp_path / name / "model.safetensors")["species"] == [29]
 
