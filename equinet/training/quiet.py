@@ -11,6 +11,7 @@ _LOGGERS = (
     "lightning.fabric.utilities.rank_zero",
     "lightning.fabric.utilities.distributed",
     "lightning.fabric.utilities.seed",
+    "lightning.pytorch.trainer.connectors.signal_connector",
 )
 
 _LOG_PREFIXES = (
@@ -26,6 +27,7 @@ _LOG_PREFIXES = (
     "Restored all states from the checkpoint at ",
     "Loading `train_dataloader` to estimate number of stepping batches.",
     "LOCAL_RANK: ",
+    "SLURM auto-requeueing enabled.",  # signals are ours while training
     "Initializing distributed: GLOBAL_RANK: ",
     "-----------------",
 )
