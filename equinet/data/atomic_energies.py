@@ -74,6 +74,12 @@ class AtomicEnergies:
     prior_source: str = ""
 
 
+def composition_matrix(records: Sequence[Record], species: Sequence[int]) -> NDArray[np.float64]:
+    """How many atoms of each species each record has, [F, S]."""
+    rows = [[(record.numbers == z).sum() for z in species] for record in records]
+    return np.array(rows, dtype=np.float64).reshape(len(records), len(species))
+
+
 def atomic_energies(
     isolated: Sequence[Record],
     composition: NDArray[np.float64],

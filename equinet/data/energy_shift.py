@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from equinet.data.atomic_energies import RidgeFit, read_isolated, ridge_toward
+from equinet.data.atomic_energies import RidgeFit, composition_matrix, read_isolated, ridge_toward
 from equinet.data.record import Record
 from equinet.data.splits import separate_isolated_atoms
 from equinet.elements import SYMBOLS
@@ -91,8 +91,7 @@ def fit_energy_shift(
     species = sorted({int(z) for record, _ in training for z in record.numbers})
     isolated = {z: alone[z] - (parent_isolated or {})[z] for z in species if z in alone}
 
-    rows = [[(record.numbers == z).sum() for z in species] for record, _ in training]
-    composition = np.array(rows, dtype=np.float64)  # [F, S]
+    composition = composition_matrix([record for record, _ in training], species)
     difference = np.array([float(record.energy or 0.0) - energy for record, energy in training])
     fit = ridge_toward(composition, difference, np.array([isolated.get(z, 0.0) for z in species]))
     free = [z for z, open_ in zip(species, fit.undetermined, strict=True) if open_ and z not in isolated]

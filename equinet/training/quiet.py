@@ -40,6 +40,8 @@ _WARNINGS = (
     r"You're resuming from a checkpoint that ended before the epoch ended and your dataloader is not resumable\.",
     # torch 2.13 gave it another name, which earlier versions do not know
     r"`broadcast_buffers` is deprecated\. Use `forward_sync_buffers` instead\.",
+    # on the login node of a cluster, say; srun is one way to start a run, not the only one
+    r"The `srun` command is available on your system but is not used\.",
     # errors are summed over processes before they are logged
     r"It is recommended to use `self\.log\('[\w/]+', \.\.\., sync_dist=True\)`",
     # rows per epoch are ours; Lightning's step logging is for the other loggers
