@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "recompute_weights": {"recompute_weights": True},
-    "linear_maps bfloat16": {"linear_maps": "bfloat16"},
+    "linear_maps bfloat16": {"linear_maps": "bfloat16", "ema_decay": 0.99},
     "compile": {"compile": True},
 }
 COLUMNS = {

@@ -62,8 +62,7 @@ def build(frame: case.Frame, **options: Any) -> tuple[PotentialModule, Batch]:
             mean_neighbors=case.MEAN_NEIGHBORS,
         ),
         loss=LossSettings(energy=1 / 3, forces=1 / 3, stress=1 / 3, units="raw"),  # of sum one, as the peer has them
-        ema_decay=None,  # the peer's plain module has no average either
-        **options,
+        **({"ema_decay": None} | options),  # the peer's plain module has no average either
     ).train()
     return module, batch
 

@@ -273,6 +273,12 @@ class TrainCLI(LightningCLI):
                     f"{self.checkpoint} does not fit the model of this configuration; keep the model's settings to "
                     "resume, or start a new run without --ckpt_path"
                 ) from error
+            if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                reason = " ".join(str(error).split())[:200] or "no reason given"
+                raise InputError(
+                    f"torch {torch.__version__} cannot compile this training step ({type(error).__name__}: {reason}); "
+                    "train without model.compile"
+                ) from error
             if "DataLoader worker" in str(error):
                 raise InputError(
                     "a process that builds batches was killed, by the system if memory ran out; give fewer "
