@@ -137,6 +137,7 @@ class AtomicDataModule(LightningDataModule):
         self._loader: BatchLoader | None = None
         self._taken: tuple[int, tuple[Share, ...]] = (0, ())  # an epoch, and what was taken of it before this process
         self._pace: tuple[tuple[int, float], ...] = ((0, 0.0),)
+        self._batches_per_epoch: dict[tuple[int, float], int] = {}
 
     @cached_property
     def files(self) -> dict[str, Path]:
@@ -318,7 +319,10 @@ class AtomicDataModule(LightningDataModule):
             accumulate: batches that make a step.
             limit: batches after which an epoch ends, or the share of them.
         """
-        return math.ceil(EpochBatches(self._train_planner, 0, processes, limit=limit).end / accumulate)
+        key = (processes, limit)
+        if key not in self._batches_per_epoch:  # planning takes seconds for millions of frames; every checkpoint asks
+            self._batches_per_epoch[key] = EpochBatches(self._train_planner, 0, processes, limit=limit).end
+        return math.ceil(self._batches_per_epoch[key] / accumulate)
 
     def pace(self) -> Pace | None:
         """How far the run is at each of its optimiser steps; None where no number of epochs ends it."""
