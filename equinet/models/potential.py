@@ -13,11 +13,12 @@ from equinet.models.architecture import Architecture
 from equinet.models.zbl import ZBL
 from equinet.nn import PolynomialEnvelope
 from equinet_kernels import (
+    EdgeTopology,
+    EdgeVectors,
+    SegmentGather,
+    SegmentSum,
     edge_topology,
-    edge_vectors,
     row_pointers,
-    segment_gather,
-    segment_sum,
     with_isolated_nodes,
 )
 
@@ -84,6 +85,9 @@ class Potential(nn.Module):
         self.subtract_isolated = subtract_isolated
         self.model = architecture.build(len(species), dtype)
         self.coordination = PolynomialEnvelope(self.cutoff)
+        self.edge_vectors = EdgeVectors()
+        self.segment_sum = SegmentSum()
+        self.segment_gather = SegmentGather()
         self.zbl: Optional[ZBL] = ZBL(self.cutoff) if zbl else None
 
         self.modals: List[str] = list(architecture.modals)
@@ -99,13 +103,13 @@ class Potential(nn.Module):
         index = torch.full((len(SYMBOLS),), -1, dtype=torch.int64)
         index[species] = torch.arange(len(species))
         self.register_buffer("species_index", index, persistent=False)
-
-    operators = ("edge_vectors", "segment_sum", "segment_gather")  # called as functions; for equinet_kernels.explain
+        self.register_buffer("isolated_outputs", None, persistent=False)
 
     reference_energies: Tensor  # [S] eV, or [modals, S]
     scale: Tensor  # as above
     shift: Tensor  # as above
     species_index: Tensor  # [119] index of each atomic number, -1 if unknown
+    isolated_outputs: Optional[Tensor]  # [M, kinds] the architecture's answers for isolated atoms, once frozen
 
     def forward(self, graph: AtomicGraph, modal: Optional[Tensor] = None) -> Prediction:
         """Energy, forces, virial and stress. In training mode the derivatives can be differentiated again.
@@ -204,13 +208,25 @@ class Potential(nn.Module):
         """Energy of an isolated atom of each species, [S] float64 eV, or [modals, S]."""
         if self.subtract_isolated:
             return self.reference_energies.clone()
+        isolated = self._isolated_outputs().mean(dim=0).view_as(self.scale)
+        return self.reference_energies + self.shift + self.scale * isolated
+
+    @torch.jit.unused
+    def _isolated_outputs(self) -> Tensor:
+        """What the architecture says of isolated atoms, [M, kinds] float64."""
         with torch.no_grad():
             none = torch.zeros(0, dtype=torch.int64, device=self.scale.device)
             vectors = torch.zeros(0, 3, dtype=torch.float64, device=self.scale.device)
             species, modal = self._every_kind()
-            output = self.model(vectors, species, edge_topology(none, none, len(species)), modal)
-            isolated = output.energies.to(torch.float64).mean(dim=0).view_as(self.scale)
-            return self.reference_energies + self.shift + self.scale * isolated
+            output: Tensor = self.model(vectors, species, edge_topology(none, none, len(species)), modal).energies
+            return output.to(torch.float64)
+
+    @torch.jit.unused
+    def frozen(self) -> "Potential":
+        """Return a copy for inference: without gradients of weights, isolated atoms computed once and for all."""
+        copy = self.with_dtype(self.dtype).requires_grad_(False)
+        copy.isolated_outputs = copy._isolated_outputs() if copy.subtract_isolated else None
+        return copy
 
     @torch.jit.unused
     def with_dtype(self, dtype: torch.dtype) -> "Potential":
@@ -258,48 +274,69 @@ class Potential(nn.Module):
         self, graph: AtomicGraph, positions: Tensor, strain: Tensor, modal: Optional[Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Energies [M, B] and [M, N] in eV, features [N, F], of the structures under a strain [B, 3, 3]."""
-        senders, receivers, batch = graph.senders, graph.receivers, graph.batch
+        batch = graph.batch
         atoms = positions.shape[0]
-        species = self.species_index.index_select(0, graph.numbers)  # [N]
-        topology = edge_topology(senders, receivers, atoms)
+        topology = edge_topology(graph.senders, graph.receivers, atoms)
         structures = row_pointers(batch, graph.cell.shape[0])  # [B + 1]
         # the strain moves atoms and cells, and thereby every edge vector v to v (1 + strain)
         symmetric = 0.5 * (strain + strain.transpose(1, 2))
-        atom_strain = segment_gather(symmetric, structures, atoms)  # [N, 3, 3]
+        atom_strain = self.segment_gather(symmetric, structures, atoms)  # [N, 3, 3]
         strained = positions + torch.bmm(positions.unsqueeze(1), atom_strain).squeeze(1)
         cell = graph.cell + torch.bmm(graph.cell, symmetric)
-        vectors = edge_vectors(strained, cell, batch, graph.images, topology)  # [E, 3]
-        lengths = torch.linalg.vector_norm(vectors, dim=1)  # [E]
+        vectors = self.edge_vectors(strained, cell, batch, graph.images, topology)  # [E, 3]
+        atom_modal = None if modal is None else modal.index_select(0, batch)
+        atom_energies, features = self.from_vectors(vectors, graph.numbers, topology, atoms, atom_modal)
+        energies = self.segment_sum(atom_energies.transpose(0, 1), structures).transpose(0, 1)
+        return energies, atom_energies, features
 
-        kind = species  # which reference energy, scale and shift, [N]
-        atom_modal: Optional[Tensor] = None
-        if modal is not None:
-            atom_modal = modal.index_select(0, batch)
-            kind = kind + len(self.species) * atom_modal
+    def from_vectors(
+        self, vectors: Tensor, numbers: Tensor, topology: EdgeTopology, atoms: int, modal: Optional[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Energies of atoms from the edges that they receive.
+
+        Args:
+            vectors: [E, 3] float64, Angstrom.
+            numbers: [N + G] atomic numbers; senders may be among the last G atoms (ghosts), receivers are not.
+            topology: of the edges among all N + G atoms.
+            atoms: N. With ghosts the potential must be :meth:`frozen`, and its convolutions know where their features
+                come from.
+            modal: [N] int64, the level of theory, where there are several.
+
+        Returns:
+            [M, N] eV, and features [N, F].
+        """
+        species = self.species_index.index_select(0, numbers.narrow(0, 0, atoms))  # [N]
+        kind = species if modal is None else species + len(self.species) * modal  # which E0, scale and shift
         scale = self.scale.flatten().index_select(0, kind)
         shift = self.shift.flatten().index_select(0, kind)
-        if self.subtract_isolated:
-            # one atom of each kind without edges rides along at the end of the batch
-            isolated, isolated_modal = self._every_kind()
-            kinds = isolated.shape[0]
-            if atom_modal is not None and isolated_modal is not None:
-                atom_modal = torch.cat([atom_modal, isolated_modal])
-            output = self.model(
-                vectors, torch.cat([species, isolated]), with_isolated_nodes(topology, kinds), atom_modal
-            )
-            values = output.energies.to(torch.float64)  # [M, N + kinds]
-            difference = values.narrow(1, 0, atoms) - values.narrow(1, atoms, kinds).index_select(1, kind)
-            coordination = segment_sum(self.coordination(lengths), topology.row_ptr)  # [N]
+        lengths = torch.linalg.vector_norm(vectors, dim=1)  # [E]
+        row_ptr = topology.row_ptr.narrow(0, 0, atoms + 1)
+        frozen = self.isolated_outputs
+        if not self.subtract_isolated:
+            output = self.model(vectors, species, topology, modal)
+            contribution = scale * output.energies.to(torch.float64) + shift
+        else:
+            if frozen is not None:
+                output = self.model(vectors, species, topology, modal)
+                difference = output.energies.to(torch.float64) - frozen.index_select(1, kind)
+            else:
+                # one atom of each kind without edges rides along at the end of the batch
+                isolated, isolated_modal = self._every_kind()
+                kinds = isolated.shape[0]
+                if modal is not None and isolated_modal is not None:
+                    modal = torch.cat([modal, isolated_modal])
+                output = self.model(
+                    vectors, torch.cat([species, isolated]), with_isolated_nodes(topology, kinds), modal
+                )
+                values = output.energies.to(torch.float64)  # [M, N + kinds]
+                difference = values.narrow(1, 0, atoms) - values.narrow(1, atoms, kinds).index_select(1, kind)
+            coordination = self.segment_sum(self.coordination(lengths), row_ptr)  # [N]
             bound = scale * difference - shift * torch.expm1(-coordination)
             # the difference of two equal numbers computed in different rows is rounding, not zero
             contribution = torch.where(coordination > 0.0, bound, torch.zeros_like(bound))
-        else:
-            output = self.model(vectors, species, topology, atom_modal)
-            contribution = scale * output.energies.to(torch.float64) + shift
         atom_energies = self.reference_energies.flatten().index_select(0, kind) + contribution  # [M, N]
         if self.zbl is not None:
-            z = graph.numbers.to(torch.float64)
-            pairs = self.zbl(lengths, z.index_select(0, senders), z.index_select(0, receivers))  # [E]
-            atom_energies = atom_energies + segment_sum(pairs, topology.row_ptr)
-        energies = segment_sum(atom_energies.transpose(0, 1), structures).transpose(0, 1)
-        return energies, atom_energies, output.features.narrow(0, 0, atoms)
+            z = numbers.to(torch.float64)
+            pairs = self.zbl(lengths, z.index_select(0, topology.senders), z.index_select(0, topology.receivers))  # [E]
+            atom_energies = atom_energies + self.segment_sum(pairs, row_ptr)
+        return atom_energies, output.features.narrow(0, 0, atoms)

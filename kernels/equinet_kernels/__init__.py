@@ -8,10 +8,15 @@ from equinet_kernels.dispatch import Choice as Choice
 from equinet_kernels.dispatch import explain as explain
 from equinet_kernels.dispatch import observe as observe
 from equinet_kernels.dispatch import use as use
+from equinet_kernels.geometry import EdgeVectors as EdgeVectors
 from equinet_kernels.geometry import edge_vectors as edge_vectors
 from equinet_kernels.harmonics import SphericalHarmonics as SphericalHarmonics
+from equinet_kernels.operator import Operator as Operator
+from equinet_kernels.operator import script as script
 from equinet_kernels.radial_conv import RadialConv as RadialConv
 from equinet_kernels.radial_conv import TabulatedConv as TabulatedConv
+from equinet_kernels.segment import SegmentGather as SegmentGather
+from equinet_kernels.segment import SegmentSum as SegmentSum
 from equinet_kernels.segment import index_sum as index_sum
 from equinet_kernels.segment import segment_gather as segment_gather
 from equinet_kernels.segment import segment_sum as segment_sum

@@ -175,18 +175,18 @@ def explain(model: nn.Module, strict: bool = False) -> list[Choice]:
         strict: raise if any operator falls back to the reference.
 
     Returns:
-        A row for each operator, in the order of the model: modules say it as ``operator``, or as ``operators`` if they
-        call functions.
+        A row for each operator, in the order of the model: modules say it as ``operator``.
 
     Raises:
         RuntimeError: see ``strict``.
     """
     rows = []
+    device = next((buffer.device.type for buffer in model.buffers()), "cpu")
     with use(strict=strict or None):
         for name, module in model.named_modules():
-            operators = (getattr(module, "operator", None), *getattr(module, "operators", ()))
-            device = next((buffer.device.type for buffer in module.buffers()), "cpu")
-            rows += [Choice(name, one, *choose(one, device)) for one in operators if isinstance(one, str)]
+            operator = getattr(module, "operator", None)
+            if isinstance(operator, str):
+                rows.append(Choice(name, operator, *choose(operator, device)))
     return rows
 
 

@@ -27,12 +27,7 @@ def test_explain_names_every_operator_of_a_model():
     assert choice.reason.startswith("compiled for ")
 
 
-def test_explain_names_operators_that_a_module_calls_as_functions():
-    class Sums(nn.Module):
-        operators = ("segment_sum", "segment_gather")
-
-    with use("reference"):
-        assert [choice.operator for choice in explain(Sums())] == ["segment_sum", "segment_gather"]
+def test_explain_names_every_operator_of_a_potential():
     architecture = NequIPArchitecture(cutoff=4.0, layers=1, channels=4, mean_neighbors=5.0)
     names = {choice.operator for choice in explain(Potential(architecture, [14], [0.0], 1.0))}
     assert names == {"edge_vectors", "segment_gather", "segment_sum", "spherical_harmonics", "uvu_conv"}

@@ -12,12 +12,16 @@ from torch import Tensor
 
 from equinet_kernels import (
     EdgeTopology,
+    EdgeVectors,
+    SegmentGather,
+    SegmentSum,
     dispatch,
     edge_topology,
     edge_vectors,
     index_sum,
     observe,
     row_pointers,
+    script,
     segment_gather,
     segment_sum,
     use,
@@ -232,18 +236,24 @@ def test_all_levels_of_edge_vectors_equal_the_reference(atoms, edges, structures
 @every_implementation
 def test_sums_and_vectors_in_a_script_and_an_export():
     class Both(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.edge_vectors, self.sum, self.gather = EdgeVectors(), SegmentSum(), SegmentGather()
+
         def forward(
             self, positions: Tensor, cell: Tensor, batch: Tensor, images: Tensor, topology: EdgeTopology
         ) -> Tensor:
-            vectors = edge_vectors(positions, cell, batch, images, topology)
-            sums = segment_sum(vectors, topology.row_ptr)
-            return segment_gather(sums, topology.row_ptr, vectors.shape[0])
+            vectors = self.edge_vectors(positions, cell, batch, images, topology)
+            sums = self.sum(vectors, topology.row_ptr)
+            return self.gather(sums, topology.row_ptr, vectors.shape[0])
 
     inputs = normal(5, 3), normal(2, 3, 3), BATCH, IMAGES, TOPOLOGY
     expected = Both()(*inputs)
-    scripted = torch.jit.script(Both())
-    for _ in range(3):
-        assert relative_error(scripted(*inputs), expected) <= TOLERANCES[torch.float64]
+    for library in (False, True):
+        scripted = script(Both(), library)
+        assert ("equinet::" in str(scripted.inlined_graph)) == library
+        for _ in range(3):
+            assert relative_error(scripted(*inputs), expected) <= TOLERANCES[torch.float64]
     rows = {0: torch.export.Dim.DYNAMIC}
     program = torch.export.export(
         Both(), inputs, dynamic_shapes=(rows, rows, rows, rows, EdgeTopology(*[rows] * 5))

@@ -12,6 +12,7 @@ from equinet.models import NequIPArchitecture, Potential, load_model, save_model
 from equinet.simulate import Calculator
 from equinet.simulate.structures import BUILDERS
 from equinet.simulate.verify import PRECISIONS, Check, conservation, gradients, symmetry
+from equinet_kernels import script
 from tests.models.conftest import POTENTIALS, SPECIES
 
 
@@ -208,12 +209,24 @@ def test_training_gradients(double: Potential) -> None:
 def test_scripted(double: Potential) -> None:
     """The whole potential scripts, forces included."""
     graphs = [graph_from_atoms(BUILDERS[kind](SPECIES, 0), double.cutoff) for kind in ("bulk", "molecule")]
-    scripted = torch.jit.script(double)
-    for graph in graphs:
-        for eager, other in zip(double(graph), scripted(graph), strict=True):
-            assert torch.equal(eager.isnan(), other.isnan())
-            defined = ~eager.isnan()
-            assert torch.allclose(eager[defined], other[defined], rtol=1e-10, atol=1e-12)
+    for library in (False, True):
+        scripted = script(double, library)
+        for graph in graphs:
+            for eager, other in zip(double(graph), scripted(graph), strict=True):
+                assert torch.equal(eager.isnan(), other.isnan())
+                defined = ~eager.isnan()
+                assert torch.allclose(eager[defined], other[defined], rtol=1e-10, atol=1e-12)
+
+
+def test_frozen(double: Potential) -> None:
+    """Isolated atoms computed once give the same numbers."""
+    frozen = double.frozen()
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+    assert (frozen.isolated_outputs is not None) == double.subtract_isolated
+    graphs = [graph_from_atoms(BUILDERS[kind](SPECIES, 0), double.cutoff) for kind in ("bulk", "molecule")]
+    for graph in [*graphs, build_graph(np.zeros((1, 3)), SPECIES[:1], np.zeros((3, 3)), [False] * 3, double.cutoff)]:
+        for before, after in zip(double(graph), frozen(graph), strict=True):
+            assert torch.allclose(before, after, rtol=1e-12, atol=1e-12, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", ["nequip", "nequip-zbl"])

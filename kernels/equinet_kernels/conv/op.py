@@ -1,16 +1,17 @@
 """The convolution operator: one spec, one call, whichever implementation runs."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from equinet_kernels.conv import registration  # noqa: F401 (defines torch.ops.equinet.uvu_conv)
 from equinet_kernels.conv.reference import ReferenceTables, reference_tables, uvu_conv_reference
 from equinet_kernels.dispatch import choose, record
+from equinet_kernels.operator import Operator
 from equinet_kernels.spec import ConvSpec
 from equinet_kernels.topology import EdgeTopology
 
 
-class UVUConv(nn.Module):
+class UVUConv(Operator):
     """Channel-wise equivariant convolution over the edges of a graph; the formula stands in :mod:`.reference`.
 
     It has no weights of its own: they come with each edge, from a radial network.
@@ -51,7 +52,11 @@ class UVUConv(nn.Module):
                 f"uvu_conv wants x [N, {self.x_dim}], y [E, {self.y_dim}], w [E, {self.weight_dim}]; "
                 f"got {x.shape}, {y.shape}, {w.shape}"
             )
-        if not torch.jit.is_scripting():  # a scripted model must run where this package is not
+        if torch.jit.is_scripting():
+            if self.library_in_script:
+                scripted: Tensor = torch.ops.equinet.uvu_conv(x, y, w, *topology, self.spec_string)
+                return scripted
+        else:
             if choose(self.operator, x.device.type)[0] != "reference":
                 out: Tensor = torch.ops.equinet.uvu_conv(x, y, w, *topology, self.spec_string)
                 return out

@@ -1,15 +1,16 @@
 """The spherical harmonics operator."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from equinet_kernels.dispatch import choose, record
 from equinet_kernels.harmonics import registration  # noqa: F401 (defines torch.ops.equinet.spherical_harmonics)
 from equinet_kernels.harmonics.reference import coupling_tables, spherical_harmonics_reference
+from equinet_kernels.operator import Operator
 from equinet_kernels.spec import MAX_L
 
 
-class SphericalHarmonics(nn.Module):
+class SphericalHarmonics(Operator):
     """Real spherical harmonics Y_0 .. Y_l_max of unit vectors; conventions of :mod:`equinet_kernels.basis`.
 
     Every implementation computes the same homogeneous polynomials, of degree l for Y_l, so that their derivatives agree
@@ -39,7 +40,11 @@ class SphericalHarmonics(nn.Module):
         Raises:
             ValueError: another shape, or another dtype than these harmonics were made for.
         """
-        if not torch.jit.is_scripting():  # a scripted model must run where this package is not
+        if torch.jit.is_scripting():
+            if self.library_in_script:
+                scripted: Tensor = torch.ops.equinet.spherical_harmonics(directions, self.l_max)
+                return scripted
+        else:
             if directions.dtype != self.tables.dtype:
                 raise ValueError(f"harmonics made for {self.tables.dtype} got directions in {directions.dtype}")
             if choose(self.operator, directions.device.type)[0] != "reference":

@@ -1,18 +1,19 @@
 """The convolutions whose weights come from the distance, without ever being there for all edges."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from equinet_kernels.conv.op import UVUConv
 from equinet_kernels.dispatch import choose, record
 from equinet_kernels.harmonics.op import SphericalHarmonics
+from equinet_kernels.operator import Operator
 from equinet_kernels.radial_conv import hidden, tabulated  # noqa: F401 (define torch.ops.equinet.*)
 from equinet_kernels.spec import ConvSpec
-from equinet_kernels.spline.op import radial_spline
+from equinet_kernels.spline.op import RadialSpline
 from equinet_kernels.topology import EdgeTopology
 
 
-class RadialConv(nn.Module):
+class RadialConv(Operator):
     """The convolution with weights ``h @ weight``, h being the last hidden layer of a radial network; for training.
 
     The same numbers as :class:`UVUConv` of the product, in memory that does not grow with ``E * sum_p C_p``.
@@ -35,7 +36,11 @@ class RadialConv(nn.Module):
         Raises:
             ValueError: shapes, dtypes or devices that do not fit; a graph that is none.
         """
-        if not torch.jit.is_scripting():
+        if torch.jit.is_scripting():
+            if self.library_in_script:
+                scripted: Tensor = torch.ops.equinet.radial_uvu_conv(x, y, h, weight, *topology, self.spec_string)
+                return scripted
+        else:
             if choose(self.operator, x.device.type)[0] == "cpu":
                 out: Tensor = torch.ops.equinet.radial_uvu_conv(x, y, h, weight, *topology, self.spec_string)
                 return out
@@ -43,7 +48,7 @@ class RadialConv(nn.Module):
         return self.conv(x, y, h @ weight, topology)
 
 
-class TabulatedConv(nn.Module):
+class TabulatedConv(Operator):
     """The convolution from edge vectors and a table of weights over the distance; for inference.
 
     Harmonics and weights are made for a block of receivers at a time, in forward and again in backward: memory is
@@ -62,6 +67,7 @@ class TabulatedConv(nn.Module):
         self.dtype = dtype
         self.conv = UVUConv(spec, dtype)
         self.harmonics = SphericalHarmonics(spec.l_max)
+        self.spline = RadialSpline()
 
     def forward(self, x: Tensor, vectors: Tensor, table: Tensor, spacing: float, topology: EdgeTopology) -> Tensor:
         """x [N, dim x], vectors [E, 3] float64, table [K, 6, sum_p C_p] as :func:`radial_spline` has it -> [N, dim
@@ -70,12 +76,21 @@ class TabulatedConv(nn.Module):
         Raises:
             ValueError: shapes, dtypes or devices that do not fit; a graph that is none.
         """
-        if choose(self.operator, x.device.type)[0] == "cpu":
-            out: Tensor = torch.ops.equinet.tabulated_uvu_conv(x, vectors, table, spacing, *topology, self.spec_string)
-            return out
-        record(self.operator, "reference")
+        if torch.jit.is_scripting():
+            if self.library_in_script:
+                scripted: Tensor = torch.ops.equinet.tabulated_uvu_conv(
+                    x, vectors, table, spacing, *topology, self.spec_string
+                )
+                return scripted
+        else:
+            if choose(self.operator, x.device.type)[0] == "cpu":
+                out: Tensor = torch.ops.equinet.tabulated_uvu_conv(
+                    x, vectors, table, spacing, *topology, self.spec_string
+                )
+                return out
+            record(self.operator, "reference")
         lengths = torch.linalg.vector_norm(vectors, dim=1)
         y = self.harmonics(vectors / lengths.unsqueeze(1)).to(self.dtype)
-        w = radial_spline(lengths, table, spacing)
+        w = self.spline(lengths, table, spacing)
         result: Tensor = self.conv(x, y, w, topology)
         return result

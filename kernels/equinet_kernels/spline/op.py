@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from equinet_kernels.dispatch import choose, record
+from equinet_kernels.operator import Operator
 from equinet_kernels.spline import registration  # noqa: F401 (defines torch.ops.equinet.radial_spline)
 from equinet_kernels.spline.reference import spline_reference
 
@@ -31,3 +32,18 @@ def radial_spline(lengths: Tensor, table: Tensor, spacing: float, derivative: in
         return spline_reference(lengths, table, spacing, derivative)
     out: Tensor = torch.ops.equinet.radial_spline(lengths, table, spacing, derivative)
     return out
+
+
+class RadialSpline(Operator):
+    """:func:`radial_spline`, the functions themselves, as a module."""
+
+    operator = "radial_spline"
+
+    def forward(self, lengths: Tensor, table: Tensor, spacing: float) -> Tensor:
+        """lengths [E] float64, table [K, 6, C] -> [E, C]."""
+        if torch.jit.is_scripting():
+            if self.library_in_script:
+                scripted: Tensor = torch.ops.equinet.radial_spline(lengths, table, spacing, 0)
+                return scripted
+            return spline_reference(lengths, table, spacing, 0)
+        return radial_spline(lengths, table, spacing)
