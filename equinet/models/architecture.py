@@ -23,6 +23,10 @@ class Architecture(Protocol):
         """Neighbours are atoms nearer than this, Angstrom."""
 
     @property
+    def reach(self) -> float:
+        """Atoms farther away do not change an atom's energy, Angstrom."""
+
+    @property
     def modals(self) -> list[str]:
         """Names of the levels of theory, where it knows several; else empty."""
 

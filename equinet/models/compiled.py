@@ -51,6 +51,11 @@ class CompiledNequIPArchitecture:
         return float(self.source.cutoff)
 
     @property
+    def reach(self) -> float:
+        """Atoms farther away do not change an atom's energy, Angstrom."""
+        return self.source.reach
+
+    @property
     def modals(self) -> list[str]:
         """It knows one level of theory."""
         return []

@@ -105,6 +105,11 @@ class NequIPArchitecture:
         check(all(0 < mean < 1e6 for mean in means), "mean_neighbors", "positive")
 
     @property
+    def reach(self) -> float:
+        """Atoms farther away do not change an atom's energy, Angstrom."""
+        return self.layers * self.cutoff
+
+    @property
     def mirror_symmetric(self) -> bool:
         """Whether mirror images have the same energy."""
         return self.parity != "none"

@@ -10,6 +10,8 @@ from equinet_kernels.dispatch import observe as observe
 from equinet_kernels.dispatch import use as use
 from equinet_kernels.geometry import EdgeVectors as EdgeVectors
 from equinet_kernels.geometry import edge_vectors as edge_vectors
+from equinet_kernels.ghosts import ghosts_of as ghosts_of
+from equinet_kernels.ghosts import with_ghosts as with_ghosts
 from equinet_kernels.harmonics import SphericalHarmonics as SphericalHarmonics
 from equinet_kernels.operator import Operator as Operator
 from equinet_kernels.operator import script as script

@@ -15,6 +15,7 @@
 
 #include "conv.h"
 #include "geometry.h"
+#include "ghosts.h"
 #include "radial.h"
 #include "schemas.h"  // kSchemas: schemas.txt, made a literal by ops_build.py
 
@@ -34,7 +35,7 @@ const Operator* find_operator(const std::string& name) {
     static const auto by_name = [] {
         std::map<std::string, Operator> all;
         for (const auto& operators : {conv_operators(), spline_operators(), hidden_operators(), tabulated_operators(),
-                                      harmonics_operators(), edge_vector_operators(), segment_operators()})
+                                      harmonics_operators(), edge_vector_operators(), segment_operators(), ghost_operators()})
             for (const Operator& one : operators) all.emplace(one.name, one);
         return all;
     }();
@@ -172,3 +173,5 @@ const bool registered = [] {
 }  // namespace
 
 }  // namespace equinet
+
+void equinet_set_ghost_host(equinet::GhostHost host) { equinet::ghost_host() = host; }

@@ -1,0 +1,77 @@
+"""``equinet export``: a model as a file for other programs, checked against the model before it is written."""
+
+import argparse
+from pathlib import Path
+
+from equinet.cli.options import add_device_and_dtype, add_modal, verb_parser
+from equinet.errors import InputError
+
+HELP = "write a model for C++, LAMMPS or torch without equinet, and check it"
+DESCRIPTION = """Write a model as a file that other programs run, and check it first.
+
+  torchscript  a .pt file for torch.jit.load, in Python or C++
+  aoti         a .pt2 file that AOTInductor compiled for this machine's kind of device
+  lammps       a .pt file for the pair style of our LAMMPS plugin (equinet lammps)
+
+Each takes positions, numbers, cell, pbc, batch, senders, receivers, images (and modal, where the model knows several
+levels of theory) and gives energy, atom_energies, forces, virial and stress; the README shows a C++ program. Within it
+are the model's species, cutoff, reach, units, licence, and a set of structures with the model's answers. Before the
+file gets its name, the artefact is loaded and must give these answers: within 1e-10 in float64, 1e-5 in float32,
+relative to the largest value of each structure. --check repeats that on the machine where it will run.
+
+With --operators torch an artefact needs torch alone; with library it calls our compiled operators, which are faster:
+load libequinet_ops.so (python kernels/ops_build.py) in the process first."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb.
+
+    Raises:
+        InputError: a model that cannot be read or exported; an artefact that fails its check or is none.
+    """
+    parser = verb_parser("export", DESCRIPTION, "equinet export model.safetensors --to torchscript -o model.pt")
+    parser.add_argument("model", metavar="MODEL", type=Path, nargs="?", help="a model file (*.safetensors)")
+    parser.add_argument("--to", metavar="KIND", choices=("torchscript", "aoti", "lammps"), help="what to write")
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="the artefact: .pt, for aoti .pt2")
+    parser.add_argument("--operators", choices=("torch", "library"), help="see above (default: torch; lammps: library)")
+    parser.add_argument("--check", metavar="FILE", type=Path, help="check an artefact that was written before")
+    add_modal(parser)
+    add_device_and_dtype(parser)
+    arguments = parser.parse_args(argv)
+    return _check(arguments) if arguments.check else _export(arguments)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    if arguments.model or arguments.to or arguments.output:
+        raise InputError("--check FILE stands alone; leave out MODEL, --to and --output")
+    from equinet.deploy import check_artefact, load_artefact
+
+    artefact = load_artefact(arguments.check)
+    found = check_artefact(artefact)
+    header = artefact.header
+    print(f"{arguments.check}: {header.kind} of {header.dtype} on {header.device}, operators: {header.operators}")
+    _print(found)
+    if not all(one.passed for one in found):
+        raise InputError(f"{arguments.check} does not give its model's answers on this machine; export it again here")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    missing = [name for name in ("model", "to", "output") if not getattr(arguments, name)]
+    if missing:
+        raise InputError("give MODEL, --to KIND and -o FILE, or --check FILE (equinet export --help)")
+    from equinet.deploy import export_model
+    from equinet.models import load_model, one_modal
+
+    potential = load_model(arguments.model, arguments.device, arguments.dtype)
+    if arguments.modal is not None:
+        potential = one_modal(potential, arguments.modal)
+    found = export_model(potential, arguments.to, arguments.output, arguments.operators)
+    print(f"{arguments.output}: {arguments.to}, checked:")
+    _print(found)
+    return 0
+
+
+def _print(found: list) -> None:  # type: ignore[type-arg] of Deviation, which this module imports late
+    for one in found:
+        print(f"  {one.quantity:14s} off by {one.value:.1e} at most, limit {one.limit:.0e} ('{one.structure}')")

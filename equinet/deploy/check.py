@@ -1,0 +1,86 @@
+"""Whether an artefact gives its model's answers: on structures of every kind, however the inputs lie in memory."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from equinet.deploy.artefact import Artefact, Results
+from equinet.deploy.references import QUANTITIES, Reference
+from equinet.graph import AtomicGraph
+
+TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
+"""Largest difference from the model in the same precision, relative to the quantity's largest value in the structure (at
+least 1 in eV, eV/Angstrom, eV/Angstrom^3: below that, absolute). Both sides round; sums run in other orders."""
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """The largest deviation of one quantity over all structures.
+
+    Attributes:
+        quantity: which.
+        structure: in which it is largest.
+        value: relative, as in :data:`TOLERANCES`.
+        limit: what it may be.
+    """
+
+    quantity: str
+    structure: str
+    value: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is within the limit; NaN is not."""
+        return self.value <= self.limit
+
+
+def check_artefact(artefact: Artefact) -> list[Deviation]:
+    """Compare an artefact with the answers of its model that it carries.
+
+    Each structure is also given with inputs that are strided and expanded views.
+
+    Args:
+        artefact: as loaded here.
+
+    Returns:
+        A row for each quantity.
+    """
+    limit = TOLERANCES[artefact.header.dtype]
+    worst = {name: Deviation(name, "none", -1.0, limit) for name in QUANTITIES}
+    for reference in artefact.references:
+        dense = reference.graph(artefact.header.cutoff)
+        modal = reference.modal()
+        for form, graph in (("", dense), (", strided inputs", strided(dense))):
+            found = artefact(graph, modal)
+            for name, value in _deviations(found, reference).items():
+                if not value <= worst[name].value:
+                    worst[name] = Deviation(name, reference.name + form, value, limit)
+    return list(worst.values())
+
+
+def _deviations(found: Results, reference: Reference) -> dict[str, float]:
+    values = {}
+    for name in QUANTITIES:
+        expected = torch.tensor(reference.expected[name], dtype=torch.float64)
+        ours = found[name].detach().cpu()
+        if ours.shape != expected.shape or not torch.equal(ours.isnan(), expected.isnan()):
+            values[name] = float("nan")
+            continue
+        scale = max(1.0, float(expected.nan_to_num().abs().max())) if expected.numel() else 1.0
+        values[name] = float((ours - expected).nan_to_num().abs().max()) / scale if expected.numel() else 0.0
+    return values
+
+
+def strided(graph: AtomicGraph) -> AtomicGraph:
+    """The same values in other places: transposed, with gaps, and expanded where rows are equal."""
+    return AtomicGraph(*(_strided(tensor) for tensor in graph))
+
+
+def _strided(tensor: Tensor) -> Tensor:
+    if len(tensor) and bool((tensor == tensor[:1]).all()):
+        return tensor[:1].expand_as(tensor)
+    if tensor.dim() == 1:
+        return torch.stack([tensor, tensor], dim=1)[:, 0]
+    return tensor.transpose(0, -1).contiguous().transpose(0, -1)
