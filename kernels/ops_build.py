@@ -100,14 +100,19 @@ def build(folder: Path, torch: Path) -> Path:
             [compiler, *flags, f"-I{scratch}", "-c", str(source), "-o", target]
             for source, target in zip(sources, objects, strict=True)
         ]
-        list(pool.map(_run, commands))
+        list(pool.map(run, commands))
         linked = Path(scratch, NAME)
-        _run([compiler, *LINK_FLAGS, "-o", str(linked), *objects, *link_flags(torch), "-ldl"])
+        run([compiler, *LINK_FLAGS, "-o", str(linked), *objects, *link_flags(torch), "-ldl"])
         os.replace(linked, library)
     return library
 
 
-def _run(command: list[str]) -> None:
+def run(command: list[str]) -> None:
+    """Run a compiler.
+
+    Raises:
+        BuildError: with what it says.
+    """
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:

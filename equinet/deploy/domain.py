@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from equinet.deploy.scripted import checked_numbers
 from equinet.graph import AtomicGraph
 from equinet.models import Potential
-from equinet_kernels import edge_topology, script, with_ghosts
+from equinet_kernels import UVUConv, edge_topology, observe, script, with_ghosts
 
 
 class DomainPotential(nn.Module):
@@ -31,8 +31,11 @@ class DomainPotential(nn.Module):
         self.kind = "lammps"
         self.cutoff = potential.cutoff
         self.species: List[int] = potential.species
-        # wide enough for the rows that are exchanged between layers
-        self.exchanged = max(conv.x_dim for conv in _convolutions(frozen.model))
+        element = 8 if potential.dtype == torch.float64 else 4
+        # a host's buffers must hold the widest rows that layers exchange, in units of 8 bytes
+        self.exchanged = max(-(-conv.x_dim * element // 8) for conv in frozen.model.modules() if isinstance(conv, UVUConv))
+        self.exchanges_back = 0
+        self.exchanges_back = self._count_exchanges_back()
 
     def forward(
         self, positions: Tensor, numbers: Tensor, senders: Tensor, receivers: Tensor, owned: int, moments: bool
@@ -78,6 +81,16 @@ class DomainPotential(nn.Module):
                 rows.append(by_positions(weighted, positions, axis < 2))
             moment = torch.stack(rows, dim=1) - fixed.unsqueeze(2) * gradient.unsqueeze(1)
         return energies.detach(), forces, virial, moment
+
+    @torch.jit.unused
+    def _count_exchanges_back(self) -> int:
+        """How often ghosts give gradients back in a backward pass: in the first layer nothing depends on positions."""
+        positions = torch.zeros(2, 3, dtype=torch.float64)
+        positions[1, 0] = 0.5 * self.cutoff
+        ends = torch.tensor([0, 1])
+        with observe() as ran:
+            self(positions, torch.tensor(self.species[:1] * 2), ends.flip(0), ends, 2, False)
+        return ran["ghost_rows_backward", "torch"]
 
 
 def by_positions(value: Tensor, positions: Tensor, again: bool) -> Tensor:
@@ -127,8 +140,3 @@ def domain_script(potential: Potential) -> torch.jit.ScriptModule:
     """
     return script(DomainPotential(potential), library=True)
 
-
-def _convolutions(model: nn.Module) -> List[nn.Module]:
-    from equinet_kernels import UVUConv
-
-    return [module for module in model.modules() if isinstance(module, UVUConv)]

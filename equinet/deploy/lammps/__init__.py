@@ -1,0 +1,1 @@
+"""The LAMMPS plugin: its sources, and what builds it against an installed LAMMPS."""
