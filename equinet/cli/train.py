@@ -35,4 +35,6 @@ def main(argv: list[str]) -> int:
             return 128 + stop.signal
     if training.first:
         sys.stdout.write(f"model: {run.model}\n")
+        for path in training.export():
+            sys.stdout.write(f"exported and checked: {path}\n")
     return 0

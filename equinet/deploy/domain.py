@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from equinet.deploy.scripted import checked_numbers
+from equinet.elements import SYMBOLS
 from equinet.graph import AtomicGraph
 from equinet.models import Potential
 from equinet_kernels import UVUConv, edge_topology, observe, script, with_ghosts
@@ -30,12 +31,16 @@ class DomainPotential(nn.Module):
         self.potential = frozen
         self.kind = "lammps"
         self.cutoff = potential.cutoff
-        self.species: List[int] = potential.species
+        self.species = potential.species
+        self.elements = [SYMBOLS[number] for number in potential.species]
         element = 8 if potential.dtype == torch.float64 else 4
         # a host's buffers must hold the widest rows that layers exchange, in units of 8 bytes
         self.exchanged = max(-(-conv.x_dim * element // 8) for conv in frozen.model.modules() if isinstance(conv, UVUConv))
         self.exchanges_back = 0
         self.exchanges_back = self._count_exchanges_back()
+
+    species: List[int]
+    elements: List[str]
 
     def forward(
         self, positions: Tensor, numbers: Tensor, senders: Tensor, receivers: Tensor, owned: int, moments: bool

@@ -20,14 +20,18 @@ Files = dict[str, str]
 
 
 def _torchscript(potential: Potential, header: Header, files: Files, path: Path) -> None:
-    module = scripted(potential, header.operators == "library")
-    torch.jit.save(module, path, _extra_files=dict(files))
+    _write(scripted(potential, header.operators == "library"), files, path)
 
 
 def _lammps(potential: Potential, header: Header, files: Files, path: Path) -> None:
     if potential.modals:
         raise InputError(f"LAMMPS runs one level of theory; choose from {', '.join(potential.modals)} with --modal NAME")
-    torch.jit.save(domain_script(potential), path, _extra_files=dict(files))
+    _write(domain_script(potential), files, path)
+
+
+def _write(module: torch.jit.ScriptModule, files: Files, path: Path) -> None:
+    # from a buffer, since torch would name the archive's folder after the temporary file
+    path.write_bytes(module.save_to_buffer(_extra_files=dict(files)))
 
 
 def _aoti(potential: Potential, header: Header, files: Files, path: Path) -> None:

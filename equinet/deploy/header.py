@@ -34,6 +34,7 @@ class Header:
         dtype: of weights and features, "float32" or "float64"; geometry and energies are float64.
         device: kind of device it was made for, "cpu" or "cuda".
         modals: levels of theory, where it knows several; their order is that of the argument ``modal``.
+        processor: of the machine that made it, as torch calls it (DEFAULT, AVX2, AVX512); of matter to compiled code.
         torch_version: that made it.
         equinet_version: that made it.
         units: of what it takes and gives.
@@ -50,6 +51,7 @@ class Header:
     device: str
     modals: list[str]
     provenance: dict[str, Any]
+    processor: str = torch.backends.cpu.get_cpu_capability()
     torch_version: str = torch.__version__
     equinet_version: str = __version__
     units: dict[str, str] = dataclasses.field(default_factory=lambda: dict(UNITS))

@@ -9,6 +9,7 @@ from typing import Dict, List, Optional
 import torch
 from torch import Tensor, nn
 
+from equinet.elements import SYMBOLS
 from equinet.graph import AtomicGraph
 from equinet.models import Potential
 from equinet_kernels import script
@@ -28,9 +29,23 @@ class ScriptedPotential(nn.Module):
         self.cutoff = potential.cutoff
         self.species = potential.species
         self.modals = potential.modals
+        self.elements = [SYMBOLS[number] for number in potential.species]
 
     species: List[int]
     modals: List[str]
+    elements: List[str]
+
+    @torch.jit.export
+    def atomic_number(self, symbol: str) -> int:
+        """The atomic number of an element that the potential knows.
+
+        Raises:
+            ValueError: it does not know it.
+        """
+        for number, element in zip(self.species, self.elements):
+            if element == symbol:
+                return number
+        raise ValueError("the potential does not know the element " + symbol)
 
     def forward(
         self,

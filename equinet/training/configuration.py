@@ -16,7 +16,9 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from equinet.data import StressCheck, check_stress, summarize
+from equinet.deploy import KINDS, export_model
 from equinet.errors import InputError
+from equinet.models import load_model
 from equinet.training.checkpoint import AtomicCheckpointIO, Checkpoints
 from equinet.training.config_keys import changed_keys, check_key, given_keys, one_line, read_yaml
 from equinet.training.datamodule import AtomicDataModule
@@ -106,6 +108,12 @@ class TrainCLI(LightningCLI):
             default="never",
             help="auto: go on with the newest run in run_dir if there is one, so that a job can be submitted again",
         )
+        parser.add_argument(
+            "--export",
+            type=list[Literal["torchscript", "aoti", "lammps"]],
+            default=[],
+            help="what to write of the model when it is trained, as equinet export does",
+        )
         super().add_default_arguments_to_parser(parser)
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -167,6 +175,9 @@ class TrainCLI(LightningCLI):
         if self.checkpoint is not None and self.run is not None:
             lines = changed_keys(read_yaml(self.run.config), self._configuration(), self.run.config)
             self._say(f"resuming {self.run.path} from {self.checkpoint}", *lines)
+        modals = self.config.model.architecture.modals
+        if "lammps" in self.config.export and modals:
+            raise InputError("export: LAMMPS runs one level of theory, of several; export it later, with --modal NAME")
         wanted = str(self.config.trainer.accelerator)
         if wanted in ("gpu", "cuda") and not torch.cuda.is_available():
             raise InputError(f"trainer.accelerator is {wanted}, but torch sees no GPU here; use cpu or auto")
@@ -290,6 +301,20 @@ class TrainCLI(LightningCLI):
             if self.first:
                 self.run.discard_unless_trained()
         return self.run
+
+    def export(self) -> list[Path]:
+        """Write the trained model as the artefacts that the configuration names, beside the model file.
+
+        Raises:
+            InputError: one cannot be made of this model, or does not give its answers.
+        """
+        assert self.run is not None
+        written = []
+        for kind in self.config.export:
+            path = self.run.model.with_name(f"model-{kind}{KINDS[kind][0]}")
+            export_model(load_model(self.run.model, str(self.trainer.strategy.root_device)), kind, path)
+            written.append(path)
+        return written
 
 
 def check_decided(decided: dict[str, Any], config: Any, parent: str) -> None:

@@ -15,9 +15,12 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from equinet.data import Labels, Statistics, reference_energies, write_examples
+from equinet.deploy import export_model
+from equinet.deploy.scripted import scripted
 from equinet.errors import InputError
 from equinet.graph import AtomicGraph
 from equinet.models import NequIPArchitecture, Potential, Prediction, parameter_groups
+from equinet.models.adaptation import merged
 from equinet.nn import Interaction
 from equinet.training.agreement import Agreement, ToldByFirst
 from equinet.training.batch import Batch
@@ -140,6 +143,34 @@ class PotentialModule(LightningModule):
         """Predict with the averaged weights."""
         prediction: Prediction = self.best_potential(graph, modal)
         return prediction
+
+    def to_torchscript(
+        self,
+        file_path: str | Path | None = None,
+        method: str | None = "script",
+        example_inputs: Any | None = None,
+        **kwargs: Any,
+    ) -> torch.jit.ScriptModule:
+        """The validated potential in TorchScript, as ``equinet export --to torchscript`` writes it.
+
+        Args:
+            file_path: where to write it, checked against the model before; None: nowhere.
+            method: "script": a trace would keep the example's numbers of atoms.
+            example_inputs: of no use to a script.
+            kwargs: as little.
+
+        Returns:
+            What takes and gives what :class:`equinet.deploy.scripted.ScriptedPotential` says.
+
+        Raises:
+            InputError: another method; an artefact that does not give the model's answers.
+        """
+        if method != "script":
+            raise InputError(f'to_torchscript knows method="script", not {method!r}: a trace keeps numbers of atoms')
+        potential = merged(self.best_potential).eval()
+        if file_path is not None:
+            export_model(potential, "torchscript", file_path)
+        return scripted(potential, library=False)
 
     def predict_for_training(self, graph: AtomicGraph, modal: Tensor | None = None) -> Prediction:
         """Predict with the weights that are trained, such that the result can be differentiated by them."""

@@ -11,7 +11,7 @@ from tests.kernels.derivatives import normal
 SPEC = CASES["both parities, l = 2"].spec
 DIFFERENTIABLE = {
     "uvu_conv", "radial_uvu_conv", "tabulated_uvu_conv", "radial_spline", "spherical_harmonics",
-    "edge_vectors", "edge_vectors_backward", "segment_sum", "segment_gather",
+    "edge_vectors", "edge_vectors_backward", "segment_sum", "segment_gather", "ghost_rows", "ghost_rows_backward",
 }  # fmt: skip
 """Without Python; the others refuse."""
 
@@ -89,6 +89,8 @@ def geometry_calls(dtype: torch.dtype = torch.float64) -> list[tuple[str, list]]
         ("edge_vectors_backward", [g, 2, *rest]),
         ("segment_sum", [values, topology.row_ptr]),
         ("segment_gather", [sums, topology.row_ptr, edges]),
+        ("ghost_rows", [positions, 0]),
+        ("ghost_rows_backward", [positions, 0]),
     ]
     if dtype == torch.float64:
         return calls + geometry_calls(torch.float32)
@@ -118,6 +120,9 @@ def broken_geometry_calls() -> list[tuple[str, list]]:
         ("edge_vectors", [positions, cell, batch, images, graph[0] + 9, *graph[1:]]),
         ("edge_vectors", [positions, cell, batch + 1, images, *graph]),
         ("edge_vectors_backward", [g[1:], 2, batch, images, *graph]),
+        ("ghost_rows", [positions, 2]),
+        ("ghost_rows", [positions[:, 0], 0]),
+        ("ghost_rows_backward", [positions[:1], 2]),
         ("segment_sum", [values.long(), row_ptr]),
         ("segment_sum", [values, row_ptr[:0]]),
         ("segment_sum", [values[0, 0, 0], row_ptr]),

@@ -1,11 +1,9 @@
 """libequinet_ops.so: the operators without Python, beside it in either order, and in a C++ program."""
 
-import fcntl
 import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from equinet_kernels import UVUConv, native, use
+from equinet_kernels import UVUConv, use
 from equinet_kernels.library import SCHEMAS
 from equinet_kernels.tolerances import TOLERANCES, relative_error
+from tests.compiled import ROOT, ops_library, program
 from tests.kernels.conv_cases import Inputs, random_inputs
 from tests.kernels.fresh_process import run_python
 from tests.kernels.operator_calls import DIFFERENTIABLE, SPEC, broken_calls, cotangent, good_calls, inputs_of
 from tests.kernels.without_equinet import run
 
-ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 HOST_SOURCE = HERE / "cpp" / "host.cpp"
 
@@ -35,35 +33,10 @@ class Built(NamedTuple):
 
 @pytest.fixture(scope="session")
 def built(request: pytest.FixtureRequest) -> Built:
-    """Compiled once for each state of the sources and version of torch, whichever process comes first."""
-    sys.path.insert(0, str(ROOT / "kernels"))
-    import ops_build
-
-    torch_folder = ops_build.torch_of_this_interpreter()
-    key = sha256(ops_build.stamp(torch_folder).encode() + HOST_SOURCE.read_bytes()).hexdigest()[:16]
-    folder = request.config.cache.mkdir("equinet_ops")
-    library, host = folder / key / ops_build.NAME, folder / key / "host"
-
-    def build_host() -> None:
-        flags = [*ops_build.compile_flags(torch_folder), "-O1", f"-Wl,-rpath,{torch_folder / 'lib'}"]
-        libraries = [*ops_build.link_flags(torch_folder), "-ldl"]
-        command = [ops_build.find_compiler(), *flags, str(HOST_SOURCE), "-o", f"{host}.new", *libraries]
-        subprocess.run(command, check=True)
-        Path(f"{host}.new").rename(host)
-
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two processes of one test run
-        (folder / key).mkdir(exist_ok=True)
-        for path in native.FOLDER.glob("libequinet_cpu-*.so"):
-            beside = folder / key / path.name
-            beside.unlink(missing_ok=True)
-            beside.symlink_to(path)
-        with ThreadPoolExecutor() as pool:
-            jobs = [] if library.exists() else [pool.submit(ops_build.build, library.parent, torch_folder)]
-            jobs += [] if host.exists() else [pool.submit(build_host)]
-            for job in jobs:
-                job.result()
-    return Built(library, host)
+    """Compiled side by side."""
+    with ThreadPoolExecutor() as pool:
+        jobs = pool.submit(ops_library, request.config), pool.submit(program, request.config, HOST_SOURCE)
+        return Built(*(job.result() for job in jobs))
 
 
 @pytest.fixture(scope="module")

@@ -26,19 +26,6 @@ namespace {
 
 constexpr double kKcalPerMol = 23.060549;  // in an eV, as LAMMPS converts its unit styles
 
-const char* const kSymbols[] = {
-    "",   "H",  "He", "Li", "Be", "B",  "C",  "N",  "O",  "F",  "Ne", "Na", "Mg", "Al", "Si", "P",  "S",  "Cl", "Ar", "K",
-    "Ca", "Sc", "Ti", "V",  "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Ga", "Ge", "As", "Se", "Br", "Kr", "Rb", "Sr", "Y",
-    "Zr", "Nb", "Mo", "Tc", "Ru", "Rh", "Pd", "Ag", "Cd", "In", "Sn", "Sb", "Te", "I",  "Xe", "Cs", "Ba", "La", "Ce", "Pr",
-    "Nd", "Pm", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb", "Lu", "Hf", "Ta", "W",  "Re", "Os", "Ir", "Pt", "Au",
-    "Hg", "Tl", "Pb", "Bi", "Po", "At", "Rn", "Fr", "Ra", "Ac", "Th", "Pa", "U",  "Np", "Pu", "Am", "Cm", "Bk", "Cf", "Es",
-    "Fm", "Md", "No", "Lr", "Rf", "Db", "Sg", "Bh", "Hs", "Mt", "Ds", "Rg", "Cn", "Nh", "Fl", "Mc", "Lv", "Ts", "Og"};
-
-int atomic_number(const std::string& symbol) {
-    const auto found = std::find(std::begin(kSymbols) + 1, std::end(kSymbols), symbol);
-    return found == std::end(kSymbols) ? 0 : static_cast<int>(found - std::begin(kSymbols));
-}
-
 // The first line of what torch says: the rest is its own stack.
 std::string first_line(const std::exception& problem) {
     const auto* torch_problem = dynamic_cast<const c10::Error*>(&problem);
@@ -55,6 +42,7 @@ struct PairEquinet::Model {
     torch::jit::Module module;
     double cutoff;
     std::vector<int64_t> species;
+    std::vector<std::string> elements;  // their symbols
     int widest;          // columns of the widest rows that are exchanged
     int exchanges_back;  // in each backward pass
 };
@@ -143,6 +131,8 @@ void PairEquinet::settings(int narg, char** arg) {
                 throw std::runtime_error("it was not exported with --to lammps");
             model->cutoff = model->module.attr("cutoff").toDouble();
             model->species = model->module.attr("species").toIntVector();
+            for (const c10::IValue& symbol : model->module.attr("elements").toListRef())
+                model->elements.push_back(symbol.toStringRef());
             model->widest = static_cast<int>(model->module.attr("exchanged").toInt());
             model->exchanges_back = static_cast<int>(model->module.attr("exchanges_back").toInt());
         } catch (const std::exception& problem) {
@@ -174,12 +164,14 @@ void PairEquinet::coeff(int narg, char** arg) {
     for (int type = 1; type <= types; ++type) {
         const std::string name = arg[type + 1];
         if (name == "NULL") continue;
-        elements_[type] = atomic_number(name);
         for (const auto& model : models_) {
-            if (std::count(model->species.begin(), model->species.end(), elements_[type])) continue;
-            std::string known;
-            for (const int64_t number : model->species) known += std::string(known.empty() ? "" : " ") + kSymbols[number];
-            error->all(FLERR, "pair_coeff of equinet: {} does not know '{}', only {}", model->path, name, known);
+            const auto found = std::find(model->elements.begin(), model->elements.end(), name);
+            if (found == model->elements.end()) {
+                std::string known;
+                for (const std::string& symbol : model->elements) known += " " + symbol;
+                error->all(FLERR, "pair_coeff of equinet: {} does not know '{}', only{}", model->path, name, known);
+            }
+            elements_[type] = static_cast<int>(model->species[found - model->elements.begin()]);
         }
     }
     for (int i = 1; i <= types; ++i)
@@ -192,6 +184,10 @@ void PairEquinet::init_style() {
     else if (style == "real") energy_unit_ = kKcalPerMol;
     else error->all(FLERR, "pair_style equinet: units {} are not supported; use metal or real", style);
     if (!force->newton_pair) error->all(FLERR, "pair_style equinet needs newton on; forces on ghosts go to their owners");
+    for (int k = 1; k <= 3; ++k)
+        if (atom->nbonds > 0 && force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)
+            error->all(FLERR, "pair_style equinet: special_bonds hides pairs of bonded atoms from it; "
+                              "set special_bonds lj/coul 1 1 1");
     neighbor->add_request(this, NeighConst::REQ_FULL);
     int doubles = 3;
     for (const auto& model : models_) {

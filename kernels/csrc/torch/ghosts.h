@@ -14,13 +14,12 @@ inline GhostHost& ghost_host() {
 }
 
 inline void check_ghosts(const Arguments& a, const char* name, int64_t ghosts, int64_t least) {
+    check_numbers(a, {name});
     const at::Tensor& rows = a[name];
     TORCH_CHECK_VALUE(rows.dim() == 2 && rows.size(0) >= least && ghosts >= 0, a.operator_name(), ": no ", ghosts,
                       " ghosts for rows ", rows.sizes());
-    TORCH_CHECK_VALUE(rows.scalar_type() == at::kFloat || rows.scalar_type() == at::kDouble, a.operator_name(),
-                      ": rows are ", dtype_name(rows), "; they must be float32 or float64");
     TORCH_CHECK_VALUE(ghosts == 0 || ghost_host().fetch != nullptr, a.operator_name(), ": the owners of ", ghosts,
-                      " ghosts are needed, none is known (equinet_set_ghost_host)");
+                      " ghosts are needed, none is known");
 }
 
 // Hands rows to the host, also where this process has no ghosts: others may wait for what it owns.

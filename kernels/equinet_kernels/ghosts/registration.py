@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from equinet_kernels import library
+from equinet_kernels.checks import check_numbers
 from equinet_kernels.dispatch import record
 
 _owners: ContextVar[Tensor | None] = ContextVar("owners", default=None)
@@ -39,23 +40,25 @@ def _owners_of(ghosts: int) -> Tensor:
     owners = _owners.get()
     if owners is None or owners.shape[0] != ghosts:
         known = "none is known" if owners is None else f"{owners.shape[0]} are known"
-        raise ValueError(f"ghost_rows: the owners of {ghosts} ghosts are needed, {known} (equinet_kernels.ghosts_of)")
+        raise ValueError(f"ghost_rows: the owners of {ghosts} ghosts are needed, {known}")
     return owners
 
 
-def _check(operator: str, rows: Tensor, ghosts: int, least: int) -> None:
-    if rows.dim() != 2 or rows.shape[0] < least or ghosts < 0:
-        raise ValueError(f"{operator}: no {ghosts} ghosts for rows {list(rows.shape)}")
+def _check(operator: str, ghosts: int, least: int, **named: Tensor) -> None:
+    check_numbers(operator, **named)
+    for rows in named.values():
+        if rows.dim() != 2 or rows.shape[0] < least or ghosts < 0:
+            raise ValueError(f"{operator}: no {ghosts} ghosts for rows {list(rows.shape)}")
 
 
 def _forward(rows: Tensor, ghosts: int) -> Tensor:
-    _check("ghost_rows", rows, ghosts, 0)
+    _check("ghost_rows", ghosts, 0, rows=rows)
     record("ghost_rows", "torch")
     return torch.cat([rows, rows.index_select(0, _owners_of(ghosts))]) if ghosts else rows.clone()
 
 
 def _backward(g: Tensor, ghosts: int) -> Tensor:
-    _check("ghost_rows_backward", g, ghosts, ghosts)
+    _check("ghost_rows_backward", ghosts, ghosts, g=g)
     record("ghost_rows_backward", "torch")
     own = g[: g.shape[0] - ghosts].clone()
     return own.index_add_(0, _owners_of(ghosts), g[g.shape[0] - ghosts :]) if ghosts else own
