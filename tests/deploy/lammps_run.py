@@ -68,6 +68,7 @@ def measure(name: str, per_atom: tuple[str, ...] = ("pe",)) -> list[str]:
         "thermo_style custom step pe pxx pyy pzz pxy pxz pyz",
         "thermo_modify norm no format float %.17g",
         "run 0",
+        f"undump {name}",
     ]
 
 

@@ -138,6 +138,8 @@ void PairEquinet::settings(int narg, char** arg) {
         } catch (const std::exception& problem) {
             error->all(FLERR, "pair_style equinet: {} cannot be used: {}", arg[next], first_line(problem));
         }
+        // LAMMPS sizes its buffers by these; hybrid styles read them as soon as the settings are made
+        comm_forward = comm_reverse = std::max({3, comm_forward, model->widest});
         models_.push_back(std::move(model));
     }
     if (models_.empty()) error->all(FLERR, "pair_style equinet needs a file: pair_style equinet model.pt");
@@ -189,14 +191,10 @@ void PairEquinet::init_style() {
             error->all(FLERR, "pair_style equinet: special_bonds hides pairs of bonded atoms from it; "
                               "set special_bonds lj/coul 1 1 1");
     neighbor->add_request(this, NeighConst::REQ_FULL);
-    int doubles = 3;
-    for (const auto& model : models_) {
-        doubles = std::max(doubles, model->widest);
+    for (const auto& model : models_)
         if (model->cutoff != models_.front()->cutoff)
             error->all(FLERR, "pair_style equinet: {} has cutoff {}, {} has {}; a committee must share one", model->path,
                        model->cutoff, models_.front()->path, models_.front()->cutoff);
-    }
-    comm_forward = comm_reverse = doubles;
     if (models_.size() > 1 && comm->me == 0 && !deviations_) {
         deviations_ = fopen(deviations_path_.c_str(), "w");
         if (!deviations_) error->one(FLERR, "pair_style equinet: cannot write {}", deviations_path_);
