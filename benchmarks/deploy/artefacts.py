@@ -45,7 +45,7 @@ def forms(potential: Potential, folder: Path) -> dict[str, Callable[..., Any]]:
 def measure(calls: dict[str, Callable[..., Any]], graph: Any, seconds: float) -> dict[str, float]:
     """Median seconds of a call, rounds in turn."""
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for name, call in calls.items():  # a script is optimised in its first calls
+    for call in calls.values():  # a script is optimised in its first calls
         for _ in range(3):
             call(graph)
     for _ in range(ROUNDS):
@@ -74,9 +74,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         calls = forms(potential, Path(folder))
         found = measure(calls, graph_from_atoms(atoms, potential.cutoff), arguments.seconds)
-    rows = [
-        {"form": name, "seconds": value, "over_native": value / found["native"]} for name, value in found.items()
-    ]
+    rows = [{"form": name, "seconds": value, "over_native": value / found["native"]} for name, value in found.items()]
     print(markdown_table(rows, {"form": "", "seconds": ".4f", "over_native": ".3f"}))
     print(f"{arguments.structure}, {torch.get_num_threads()} threads, torch {torch.__version__}, {processor_name()}")
     if arguments.json:

@@ -4,9 +4,9 @@ another package's compiled model in ASE.
     python benchmarks/deploy/lammps.py model.safetensors --plugin plugin
     python benchmarks/deploy/lammps.py model.safetensors --plugin plugin --peer nequip=model.nequip.pt2 --threads 2
 
-The model is compiled (``equinet compile``), then run in ASE, and exported and run in LAMMPS, on the same rattled silicon
-at 300 K and 1 fs. Sides take turns; numbers are medians of rounds. Processes of LAMMPS have one thread each, ASE has as
-many threads as LAMMPS has processes.
+The model is compiled (``equinet compile``), then run in ASE, and exported and run in LAMMPS, on the same rattled
+silicon at 300 K and 1 fs. Sides take turns; numbers are medians of rounds. Processes of LAMMPS have one thread each, ASE has
+as many threads as LAMMPS has processes.
 """
 
 import argparse
@@ -106,7 +106,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     arguments = parser.parse_args()
     arguments.plugin = arguments.plugin.resolve()
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         potential = load_model(arguments.model)
         if not isinstance(potential.architecture, CompiledNequIPArchitecture):
@@ -114,8 +114,7 @@ def main() -> int:
         model, exported = Path(folder, "model.safetensors"), Path(folder, "model.pt")
         save_model(potential, model)
         export_model(potential, "lammps", exported)
-        for name in arguments.structures:
-            rows.append(compare(name, model, exported, arguments))
+        rows += [compare(name, model, exported, arguments) for name in arguments.structures]
     if arguments.json:
         write_rows(arguments.json, rows)
     columns = {"name": "", "threads": "d", "lammps_s": ".4f", "ase_s": ".4f", "over_ase": ".3f", "pair_share": ".2f"}

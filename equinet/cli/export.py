@@ -2,9 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from equinet.cli.options import add_device_and_dtype, add_modal, verb_parser
 from equinet.errors import InputError
+
+if TYPE_CHECKING:
+    from equinet.deploy.check import Deviation
 
 HELP = "write a model for C++, LAMMPS or torch without equinet, and check it"
 DESCRIPTION = """Write a model as a file that other programs run, and check it first.
@@ -72,6 +76,6 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print(found: list) -> None:  # type: ignore[type-arg] of Deviation, which this module imports late
+def _print(found: "list[Deviation]") -> None:
     for one in found:
         print(f"  {one.quantity:14s} off by {one.value:.1e} at most, limit {one.limit:.0e} ('{one.structure}')")

@@ -15,7 +15,22 @@ from typing import Any, TextIO
 from equinet import __version__
 from equinet.errors import DataWarning, InputError
 
-VERBS = ("train", "test", "predict", "info", "md", "relax", "verify", "import", "compile", "export", "lammps", "data", "bench", "cite")
+VERBS = (
+    "train",
+    "test",
+    "predict",
+    "info",
+    "md",
+    "relax",
+    "verify",
+    "import",
+    "compile",
+    "export",
+    "lammps",
+    "data",
+    "bench",
+    "cite",
+)
 """In the order in which one meets them; each is a module of this package."""
 
 _MODULES = {"import": "import_model"}

@@ -12,7 +12,7 @@ from torch import Tensor
 from equinet.deploy.header import Header
 from equinet.deploy.references import QUANTITIES, references_of
 from equinet.errors import InputError
-from equinet.graph import AtomicGraph, move
+from equinet.graph import move
 from equinet.models import Potential
 from equinet.models.tracing import trace, with_distinct_sizes
 from equinet_kernels import use
@@ -24,9 +24,9 @@ LEVELS = ("DEFAULT", "AVX2", "AVX512")
 def compile_package(potential: Potential, header: Header, files: dict[str, str], path: Path) -> None:
     """Write a package for ``torch._inductor.aoti_load_package``, or ``AOTIModelPackageLoader`` in C++.
 
-    It takes the tensors of an :class:`AtomicGraph` (and the modal, where there are several levels of theory), dense,
-    and gives the quantities of :data:`QUANTITIES` in that order. Inputs that are strided, of another dtype or shape are
-    refused: compiled code would read them as if they were dense.
+    It takes the tensors of an :class:`~equinet.graph.AtomicGraph`, dense (and the modal, where there are several levels
+    of theory), and gives the quantities of :data:`QUANTITIES` in that order. Inputs that are strided, of another dtype
+    or shape are refused: compiled code would read them as if they were dense.
 
     Args:
         potential: on the device that the package is for, in eval mode.
@@ -45,7 +45,8 @@ def compile_package(potential: Potential, header: Header, files: dict[str, str],
         _keep(traced, QUANTITIES)
         inputs = (*graph, *([] if modal is None else [modal.to(potential.scale.device)]))
         atoms, edges, structures = (torch.export.Dim(name) for name in ("atoms", "edges", "structures"))
-        sizes = [*AtomicGraph(atoms, atoms, structures, structures, atoms, edges, edges, edges), structures]
+        # of the fields of a graph, in their order, and of the modal
+        sizes = [atoms, atoms, structures, structures, atoms, edges, edges, edges, structures]
         shapes = tuple({0: size} for size in sizes[: len(inputs)])
         try:
             program = torch.export.export(traced, inputs, dynamic_shapes=shapes, strict=False)
@@ -57,7 +58,8 @@ def compile_package(potential: Potential, header: Header, files: dict[str, str],
                 )
         except Exception as error:
             words = " ".join(str(error).split())[:400]
-            raise InputError(f"torch {torch.__version__} cannot compile this model: {type(error).__name__}: {words}") from error
+            what = f"torch {torch.__version__} cannot compile this model"
+            raise InputError(f"{what}: {type(error).__name__}: {words}") from error
     _embed(path, files)
 
 
@@ -113,7 +115,7 @@ class _Program:
 
     def __call__(self, *tensors: Tensor) -> dict[str, Tensor]:
         # a single row may have any stride and count as dense; compiled code is told the usual one
-        dense = [torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device).copy_(tensor) for tensor in tensors]
+        dense = [torch.empty(one.shape, dtype=one.dtype, device=one.device).copy_(one) for one in tensors]
         return dict(zip(QUANTITIES, self.package(*dense), strict=True))
 
 
@@ -127,7 +129,7 @@ def load_program(path: Path, header: Header, device: torch.device) -> _Program:
     if made != here:
         raise InputError(f"{path} was compiled with torch {made} and this is {here}; export it again here")
     if device.type == "cpu" and LEVELS.index(header.processor) > LEVELS.index(processor()):
-        raise InputError(f"{path} was compiled for {header.processor}, this processor has {processor()}; export it here")
+        raise InputError(f"{path} was compiled for {header.processor}, this machine has {processor()}; export it here")
     index = device.index if device.index is not None else -1
     return _Program(torch._inductor.aoti_load_package(str(path), device_index=index))
 

@@ -22,7 +22,8 @@ Results = dict[str, Tensor]
 class Program(Protocol):
     """What runs: called with the eight tensors of a graph, dense, and the modal where there are several."""
 
-    def __call__(self, *tensors: Tensor) -> Results: ...
+    def __call__(self, *tensors: Tensor) -> Results:
+        """The quantities."""
 
 
 class Artefact:
@@ -93,10 +94,11 @@ def read_embedded(path: Path) -> tuple[Header, list[Reference]]:
         raise InputError(f"no file {path}; give a file that equinet export wrote")
     try:
         with zipfile.ZipFile(path) as archive:
-            texts = {Path(name).name: archive.read(name).decode() for name in archive.namelist() if name.endswith(".json")}
+            inside = {Path(name).name: name for name in archive.namelist()}
+            texts = {name: archive.read(inside[name]).decode() for name in (HEADER, REFERENCES) if name in inside}
     except (zipfile.BadZipFile, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no exported model, or is damaged ({error})") from None
-    if HEADER not in texts or REFERENCES not in texts:
+    if len(texts) < 2:
         raise InputError(f"{path} was not written by equinet export: it has no {HEADER}")
     return parse_header(texts[HEADER], path), from_json(texts[REFERENCES])
 

@@ -10,8 +10,8 @@ from equinet.deploy.references import QUANTITIES, Reference
 from equinet.graph import AtomicGraph
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
-"""Largest difference from the model in the same precision, relative to the quantity's largest value in the structure (at
-least 1 in eV, eV/Angstrom, eV/Angstrom^3: below that, absolute). Both sides round; sums run in other orders."""
+"""Largest difference from the model in the same precision, relative to the quantity's largest value in the structure
+(at least 1 eV, eV/Angstrom, eV/Angstrom^3: below that, absolute). Both sides round; sums run in other orders."""
 
 
 @dataclass(frozen=True)

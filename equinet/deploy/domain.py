@@ -35,7 +35,8 @@ class DomainPotential(nn.Module):
         self.elements = [SYMBOLS[number] for number in potential.species]
         element = 8 if potential.dtype == torch.float64 else 4
         # a host's buffers must hold the widest rows that layers exchange, in units of 8 bytes
-        self.exchanged = max(-(-conv.x_dim * element // 8) for conv in frozen.model.modules() if isinstance(conv, UVUConv))
+        convolutions = [module for module in frozen.model.modules() if isinstance(module, UVUConv)]
+        self.exchanged = max(-(-conv.x_dim * element // 8) for conv in convolutions)
         self.exchanges_back = 0
         self.exchanges_back = self._count_exchanges_back()
 
@@ -144,4 +145,3 @@ def domain_script(potential: Potential) -> torch.jit.ScriptModule:
         ValueError: a model without convolutions.
     """
     return script(DomainPotential(potential), library=True)
-

@@ -25,7 +25,8 @@ def _torchscript(potential: Potential, header: Header, files: Files, path: Path)
 
 def _lammps(potential: Potential, header: Header, files: Files, path: Path) -> None:
     if potential.modals:
-        raise InputError(f"LAMMPS runs one level of theory; choose from {', '.join(potential.modals)} with --modal NAME")
+        names = ", ".join(potential.modals)
+        raise InputError(f"LAMMPS runs one level of theory; choose from {names} with --modal NAME")
     _write(domain_script(potential), files, path)
 
 

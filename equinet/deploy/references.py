@@ -1,4 +1,4 @@
-"""Structures of every kind, and what a model says of them: by these an artefact is judged, here and where it will run."""
+"""Structures of every kind, and what a model says of them: by these an artefact is judged, here and elsewhere."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ class Reference:
 
     def graph(self, cutoff: float) -> AtomicGraph:
         """The batch as a graph."""
-        return collate([build_graph(s["positions"], s["numbers"], s["cell"], s["pbc"], cutoff) for s in self.structures])
+        return collate([build_graph(**structure, cutoff=cutoff) for structure in self.structures])
 
     def modal(self) -> torch.Tensor | None:
         """[B] int64, where there are several levels of theory."""

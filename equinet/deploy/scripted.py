@@ -42,7 +42,7 @@ class ScriptedPotential(nn.Module):
         Raises:
             ValueError: it does not know it.
         """
-        for number, element in zip(self.species, self.elements):
+        for number, element in zip(self.species, self.elements):  # noqa: B905 TorchScript knows no strict
             if element == symbol:
                 return number
         raise ValueError("the potential does not know the element " + symbol)
@@ -73,8 +73,8 @@ class ScriptedPotential(nn.Module):
             modal: [B] level of theory, where the potential knows several.
 
         Returns:
-            All float64: energy [B] eV, atom_energies [N] eV, forces [N, 3] eV/Angstrom, virial [B, 3, 3] eV (-dE/dstrain),
-            stress [B, 3, 3] eV/Angstrom^3 (tension positive; NaN unless periodic in three directions).
+            All float64: energy [B] eV, atom_energies [N] eV, forces [N, 3] eV/Angstrom, virial [B, 3, 3] eV
+            (-dE/dstrain), stress [B, 3, 3] eV/Angstrom^3 (tension positive; NaN unless periodic in three directions).
 
         Raises:
             RuntimeError: an element that the potential does not know; a modal too many or too few.

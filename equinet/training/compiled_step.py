@@ -1,4 +1,4 @@
-"""Energies, forces and virials of a training step as one compiled graph, whose gradients are those of the plain step."""
+"""Energies, forces and virials of a training step as one compiled graph with the plain step's gradients."""
 
 import torch
 from torch import Tensor

@@ -150,7 +150,7 @@ class PotentialModule(LightningModule):
         method: str | None = "script",
         example_inputs: Any | None = None,
         **kwargs: Any,
-    ) -> torch.jit.ScriptModule:
+    ) -> Any:
         """The validated potential in TorchScript, as ``equinet export --to torchscript`` writes it.
 
         Args:

@@ -1,4 +1,4 @@
-"""What every operator's module has in common: in Python its implementation is chosen at each call, in TorchScript once."""
+"""What operators' modules have in common: in Python an implementation is chosen at each call, in TorchScript once."""
 
 import torch
 from torch import nn

@@ -24,8 +24,9 @@ def write_data(atoms: Atoms, path: Path, types: list[int], prism: Prism) -> None
     xx, yy, zz, xy, xz, yz = prism.get_lammps_prism()
     positions = prism.vector_to_lammps(atoms.positions, wrap=False)
     lines = ["written by a test", "", f"{len(atoms)} atoms", f"{len(types)} atom types"]
-    lines += [f"0 {xx:.17g} xlo xhi", f"0 {yy:.17g} ylo yhi", f"0 {zz:.17g} zlo zhi", f"{xy:.17g} {xz:.17g} {yz:.17g} xy xz yz"]
-    lines += ["", "Masses", "", *(f"{k + 1} {atomic_masses[z]:.6f}" for k, z in enumerate(types)), "", "Atoms # atomic", ""]
+    lines += [f"0 {length:.17g} {axis}lo {axis}hi" for axis, length in zip("xyz", (xx, yy, zz), strict=True)]
+    lines += [f"{xy:.17g} {xz:.17g} {yz:.17g} xy xz yz", "", "Masses", ""]
+    lines += [*(f"{k + 1} {atomic_masses[z]:.6f}" for k, z in enumerate(types)), "", "Atoms # atomic", ""]
     for number, (z, place) in enumerate(zip(atoms.numbers, positions, strict=True)):
         lines.append(f"{number + 1} {types.index(z) + 1} " + " ".join(f"{x:.17g}" for x in place))
     path.write_text("\n".join(lines) + "\n")
@@ -72,13 +73,14 @@ def measure(name: str, per_atom: tuple[str, ...] = ("pe",)) -> list[str]:
     ]
 
 
-def run(commands: list[str], folder: Path, plugin: Path, ranks: int = 1, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(commands: list[str], folder: Path, plugin: Path, ranks: int = 1) -> subprocess.CompletedProcess[str]:
     """Run LAMMPS; the caller looks at the return code."""
     script = folder / "in.lammps"
     script.write_text("\n".join([f"plugin load {plugin}", *commands]) + "\n")
     command = [str(BIN / "mpiexec"), "-n", str(ranks), str(BIN / "lmp"), "-in", script.name, "-log", "log.lammps"]
+    environment = clean_environment()
     return subprocess.run(
-        command, cwd=folder, env=clean_environment(**environment), capture_output=True, text=True, timeout=300, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
 
 

@@ -24,8 +24,8 @@ def energy(request: pytest.FixtureRequest) -> Path:
     content = b"".join(path.read_bytes() for path in sorted(SOURCE.iterdir())) + torch.__version__.encode()
 
     def build(folder: Path) -> None:
-        configure = ["cmake", "-S", str(SOURCE), "-B", str(folder), f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}"]
-        for command in (configure, ["cmake", "--build", str(folder)]):
+        where = f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}"
+        for command in (["cmake", "-S", str(SOURCE), "-B", str(folder), where], ["cmake", "--build", str(folder)]):
             result = subprocess.run(command, capture_output=True, text=True, check=False)
             assert result.returncode == 0, result.stdout + result.stderr
 

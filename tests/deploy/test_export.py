@@ -50,9 +50,7 @@ def run_alone(model: Path, calls: list[list[Tensor]], folder: Path, *library: Pa
     torch.save(calls, folder / "calls.pt")
     arguments = [str(path) for path in (model, folder / "calls.pt", folder / "results.pt", *library)]
     command = [sys.executable, "-I", str(HERE / "alone.py"), *arguments]
-    result = subprocess.run(
-        command, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False
-    )
+    result = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr
     return torch.load(folder / "results.pt")
 
@@ -77,9 +75,7 @@ def test_torchscript_without_equinet(name: str, operators: str, tmp_path: Path, 
             for quantity in QUANTITIES:
                 wanted = torch.tensor(values[quantity], dtype=torch.float64)
                 scale = max(1.0, float(wanted.nan_to_num().abs().max()))
-                torch.testing.assert_close(
-                    results[quantity], wanted, rtol=0.0, atol=tolerance * scale, equal_nan=True
-                )
+                torch.testing.assert_close(results[quantity], wanted, rtol=0.0, atol=tolerance * scale, equal_nan=True)
 
 
 def test_portable_form_names_no_operator_of_ours(tmp_path: Path) -> None:
@@ -103,8 +99,14 @@ def test_unknown_element_in_the_bare_artefact(tmp_path: Path) -> None:
 
 def modal_potential() -> Potential:
     """Of two levels of theory."""
-    levels = {name: [[a, b, c], [a + 1, b - 1, c + 2]] for name, (a, b, c) in
-              {"isolated_energies": (-10.0, -20.0, -5.0), "scale": (2.0, 2.5, 3.0), "shift": (-3.0, -2.0, 4.0)}.items()}
+    levels = {
+        name: [[a, b, c], [a + 1, b - 1, c + 2]]
+        for name, (a, b, c) in {
+            "isolated_energies": (-10.0, -20.0, -5.0),
+            "scale": (2.0, 2.5, 3.0),
+            "shift": (-3.0, -2.0, 4.0),
+        }.items()
+    }
     return nequip(torch.float64, levels, modals=["PBE", "SCAN"])
 
 
@@ -184,7 +186,11 @@ def test_header_within_the_file(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line(
-    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     save_model(MODELS["plain"](torch.float32), tmp_path / "model.safetensors")
     monkeypatch.chdir(tmp_path)

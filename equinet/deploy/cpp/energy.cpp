@@ -1,5 +1,6 @@
 // Energy and forces of a structure from an exported model, in plain C++: see CMakeLists.txt, and export it with
-// `equinet export model.safetensors --to torchscript -o model.pt`. With --operators library, name libequinet_ops.so third.
+// `equinet export model.safetensors --to torchscript -o model.pt`. With --operators library, name libequinet_ops.so
+// third.
 #include <dlfcn.h>
 #include <torch/script.h>
 
@@ -17,7 +18,8 @@ int main(int argc, char** argv) try {
     std::ifstream file(argv[2]);
     int64_t atoms = 0;
     std::string line, symbol;
-    file >> atoms >> std::ws;
+    file >> atoms;
+    file.ignore(1000, '\n');
     if (!std::getline(file, line) || atoms < 1) throw std::runtime_error(std::string(argv[2]) + " is no extended XYZ");
     auto cell = torch::zeros({1, 3, 3}, torch::kDouble), positions = torch::empty({atoms, 3}, torch::kDouble);
     const auto lattice = line.find("Lattice=\"");
@@ -47,14 +49,14 @@ int main(int argc, char** argv) try {
                     for (int64_t c = -reach[2]; c <= reach[2]; ++c) {
                         double squared = 0.0;
                         for (int k = 0; k < 3; ++k)
-                            squared += std::pow(r[3 * j + k] + a * h[k] + b * h[3 + k] + c * h[6 + k] - r[3 * i + k], 2);
+                            squared += std::pow(r[3 * j + k] - r[3 * i + k] + a * h[k] + b * h[3 + k] + c * h[6 + k], 2);
                         if (squared >= cutoff * cutoff || (i == j && !a && !b && !c)) continue;
                         senders.push_back(j), receivers.push_back(i), images.insert(images.end(), {a, b, c});
                     }
     const auto edges = static_cast<int64_t>(senders.size());
     const auto results = model
-        .forward({positions, torch::tensor(elements), cell, torch::full({1, 3}, periodic), torch::zeros({atoms}, torch::kLong),
-                  torch::tensor(senders, torch::kLong), torch::tensor(receivers, torch::kLong),
+        .forward({positions, torch::tensor(elements), cell, torch::full({1, 3}, periodic),
+                  torch::zeros({atoms}, torch::kLong), torch::tensor(senders, torch::kLong), torch::tensor(receivers, torch::kLong),
                   torch::tensor(images, torch::kLong).reshape({edges, 3})})
         .toGenericDict();
     std::cout.precision(15);
@@ -64,7 +66,8 @@ int main(int argc, char** argv) try {
         for (int k = 0; k < 3; ++k) std::cout << forces.data_ptr<double>()[3 * i + k] << (k < 2 ? ' ' : '\n');
     return 0;
 } catch (const c10::Error& error) {
-    std::cerr << "error: " << error.what_without_backtrace() << '\n';
+    const std::string text = error.what_without_backtrace();  // of a script, its own words come last
+    std::cerr << "error: " << text.substr(text.rfind("Error: ") == std::string::npos ? 0 : text.rfind("Error: ") + 7);
     return 1;
 } catch (const std::exception& error) {
     std::cerr << "error: " << error.what() << '\n';

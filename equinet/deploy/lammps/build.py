@@ -66,7 +66,9 @@ def build_plugin(folder: Path, lammps: Path | None = None, mpi: Path | None = No
 def _ops_build() -> Any:
     """The builder of libequinet_ops, which lies beside the sources that it compiles."""
     if not (KERNELS / "ops_build.py").is_file():
-        raise InputError("the plugin is compiled in a clone of equinet, which has its C++ sources; make one, and go there")
+        raise InputError(
+            "the plugin is compiled in a clone of equinet, which has the C++ sources; make one, use it there"
+        )
     sys.path.insert(0, str(KERNELS))
     try:
         return importlib.import_module("ops_build")

@@ -51,8 +51,8 @@ struct PairEquinet::Result {
     at::Tensor energies, forces, virial, moments;
 };
 
-// Fetches ghosts' rows. In the backward passes of moments, the gradients that ghosts give back are of sums over r_i E_i,
-// whose r_i are where this process sees atom i; an owner elsewhere sees them displaced. The difference is the
+// Fetches ghosts' rows. In the backward passes of moments, the gradients that ghosts give back are of sums over
+// r_i E_i, whose r_i are where this process sees atom i; an owner elsewhere sees them displaced. The difference is the
 // displacement times the gradient of the energy, which an earlier pass gave back.
 struct PairEquinet::Host {
     PairEquinet* pair;
@@ -161,7 +161,8 @@ void PairEquinet::coeff(int narg, char** arg) {
     if (!allocated) allocate();
     const int types = atom->ntypes;
     if (narg != types + 2 || strcmp(arg[0], "*") != 0 || strcmp(arg[1], "*") != 0)
-        error->all(FLERR, "pair_coeff of equinet: give * * and an element, or NULL, for each of the {} atom types", types);
+        error->all(FLERR, "pair_coeff of equinet: give * * and an element, or NULL, for each of the {} atom types",
+                   types);
     elements_.assign(types + 1, 0);
     for (int type = 1; type <= types; ++type) {
         const std::string name = arg[type + 1];
@@ -185,7 +186,8 @@ void PairEquinet::init_style() {
     if (style == "metal") energy_unit_ = 1.0;
     else if (style == "real") energy_unit_ = kKcalPerMol;
     else error->all(FLERR, "pair_style equinet: units {} are not supported; use metal or real", style);
-    if (!force->newton_pair) error->all(FLERR, "pair_style equinet needs newton on; forces on ghosts go to their owners");
+    if (!force->newton_pair)
+        error->all(FLERR, "pair_style equinet needs newton on; forces on ghosts go to their owners");
     for (int k = 1; k <= 3; ++k)
         if (atom->nbonds > 0 && force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)
             error->all(FLERR, "pair_style equinet: special_bonds hides pairs of bonded atoms from it; "
@@ -193,8 +195,8 @@ void PairEquinet::init_style() {
     neighbor->add_request(this, NeighConst::REQ_FULL);
     for (const auto& model : models_)
         if (model->cutoff != models_.front()->cutoff)
-            error->all(FLERR, "pair_style equinet: {} has cutoff {}, {} has {}; a committee must share one", model->path,
-                       model->cutoff, models_.front()->path, models_.front()->cutoff);
+            error->all(FLERR, "pair_style equinet: {} has cutoff {}, {} has {}; a committee must share one",
+                       model->path, model->cutoff, models_.front()->path, models_.front()->cutoff);
     if (models_.size() > 1 && comm->me == 0 && !deviations_) {
         deviations_ = fopen(deviations_path_.c_str(), "w");
         if (!deviations_) error->one(FLERR, "pair_style equinet: cannot write {}", deviations_path_);
@@ -340,7 +342,8 @@ void PairEquinet::write_deviations(const std::vector<Result>& results) {
         forces.push_back(all.narrow(0, 0, owned_));
         virials[static_cast<int64_t>(k)].copy_(results[k].virial.reshape({9}));
     }
-    MPI_Allreduce(MPI_IN_PLACE, virials.data_ptr<double>(), static_cast<int>(virials.numel()), MPI_DOUBLE, MPI_SUM, world);
+    const int numbers = static_cast<int>(virials.numel());
+    MPI_Allreduce(MPI_IN_PLACE, virials.data_ptr<double>(), numbers, MPI_DOUBLE, MPI_SUM, world);
     const at::Tensor stacked = at::stack(forces);  // [M, N, 3]
     const at::Tensor of_forces =
         energy_unit_ * (stacked - stacked.mean(0, true)).square().sum(2).mean(0).sqrt();  // [N]
@@ -355,7 +358,8 @@ void PairEquinet::write_deviations(const std::vector<Result>& results) {
     MPI_Allreduce(MPI_IN_PLACE, sums, 2, MPI_DOUBLE, MPI_SUM, world);
     if (comm->me) return;
     const double atoms = std::max(sums[1], 1.0);
-    const at::Tensor of_virial = energy_unit_ / atoms * (virials - virials.mean(0, true)).square().mean(0).sqrt();  // [9]
+    const at::Tensor of_virial =
+        energy_unit_ / atoms * (virials - virials.mean(0, true)).square().mean(0).sqrt();  // [9]
     fprintf(deviations_, BIGINT_FORMAT, update->ntimestep);
     for (const double value : {of_virial.max().item<double>(), of_virial.min().item<double>(),
                                of_virial.square().mean().sqrt().item<double>(), extremes[0], -extremes[1],
@@ -370,24 +374,24 @@ char* PairEquinet::row(int atom) const {
     return number < 0 ? nullptr : rows_.data + static_cast<size_t>(number) * rows_.columns * rows_.bytes;
 }
 
+void PairEquinet::copy_row(int atom, double* to) const {
+    if (const char* from = row(atom)) memcpy(to, from, rows_.columns * rows_.bytes);
+}
+
 int PairEquinet::pack_forward_comm(int n, int* list, double* buffer, int, int*) {
-    const int doubles = rows_.doubles();
-    for (int k = 0; k < n; ++k)
-        if (const char* from = row(list[k])) memcpy(buffer + static_cast<size_t>(k) * doubles, from, rows_.columns * rows_.bytes);
-    return n * doubles;
+    for (int k = 0; k < n; ++k) copy_row(list[k], buffer + static_cast<size_t>(k) * rows_.doubles());
+    return n * rows_.doubles();
 }
 
 void PairEquinet::unpack_forward_comm(int n, int first, double* buffer) {
-    const int doubles = rows_.doubles();
     for (int k = 0; k < n; ++k)
-        if (char* to = row(first + k)) memcpy(to, buffer + static_cast<size_t>(k) * doubles, rows_.columns * rows_.bytes);
+        if (char* to = row(first + k))
+            memcpy(to, buffer + static_cast<size_t>(k) * rows_.doubles(), rows_.columns * rows_.bytes);
 }
 
 int PairEquinet::pack_reverse_comm(int n, int first, double* buffer) {
-    const int doubles = rows_.doubles();
-    for (int k = 0; k < n; ++k)
-        if (const char* from = row(first + k)) memcpy(buffer + static_cast<size_t>(k) * doubles, from, rows_.columns * rows_.bytes);
-    return n * doubles;
+    for (int k = 0; k < n; ++k) copy_row(first + k, buffer + static_cast<size_t>(k) * rows_.doubles());
+    return n * rows_.doubles();
 }
 
 namespace {

@@ -46,7 +46,8 @@ private:
     void add(const Result& result, int eflag, int vflag);
     void write_deviations(const std::vector<Result>& results);
     void refuse_wrong_heat_flux();
-    char* row(int atom) const;
+    char* row(int atom) const;  // null for an atom that the model does not see
+    void copy_row(int atom, double* to) const;
 
     std::vector<std::unique_ptr<Model>> models_;
     std::unique_ptr<Host> host_;
