@@ -5,8 +5,8 @@ another package's compiled model in ASE.
     python benchmarks/deploy/lammps.py model.safetensors --plugin plugin --peer nequip=model.nequip.pt2 --threads 2
 
 The model is compiled (``equinet compile``), then run in ASE, and exported and run in LAMMPS, on the same rattled
-silicon at 300 K and 1 fs. Sides take turns; numbers are medians of rounds. Processes of LAMMPS have one thread each, ASE has
-as many threads as LAMMPS has processes.
+silicon at 300 K and 1 fs. Sides take turns; numbers are medians of rounds. Processes of LAMMPS have one thread each,
+ASE has as many threads as LAMMPS has processes.
 """
 
 import argparse
