@@ -1,5 +1,6 @@
 """AOTInductor packages: energies and derivatives traced as one graph, compiled ahead of time for a kind of device."""
 
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,8 +50,9 @@ def compile_package(potential: Potential, header: Header, files: dict[str, str],
         sizes = [atoms, atoms, structures, structures, atoms, edges, edges, edges, structures]
         shapes = tuple({0: size} for size in sizes[: len(inputs)])
         try:
-            program = torch.export.export(traced, inputs, dynamic_shapes=shapes, strict=False)
-            with _input_checks():
+            with _input_checks(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's, of its own future
+                program = torch.export.export(traced, inputs, dynamic_shapes=shapes, strict=False)
                 torch._inductor.aoti_compile_and_package(
                     program,
                     package_path=str(path),

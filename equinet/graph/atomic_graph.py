@@ -44,7 +44,8 @@ def volumes(graph: AtomicGraph) -> Tensor:
 
     A slab's or a molecule's cell is padding: its volume means nothing, and a stress made with it would be wrong.
     """
-    volume = torch.linalg.det(graph.cell).abs()  # [B]
+    first, second, third = graph.cell.unbind(1)  # [B, 3] each
+    volume = (first * torch.linalg.cross(second, third)).sum(1).abs()  # [B]
     return torch.where(graph.pbc.all(dim=1), volume, torch.full_like(volume, float("nan")))
 
 

@@ -1,26 +1,23 @@
 """Artefacts give their model's answers, here and where equinet is not; and what would not is not written."""
 
 import json
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from equinet.cli.main import main
-from equinet.deploy import Artefact, check_artefact, export, export_model, load_artefact
-from equinet.deploy.check import TOLERANCES, strided
+from equinet.deploy import check_artefact, export, export_model, load_artefact
+from equinet.deploy.check import TOLERANCES
 from equinet.deploy.references import QUANTITIES
 from equinet.errors import InputError
 from equinet.models import Potential, save_model
 from equinet_kernels.operator import script
-from tests.deploy.conftest import MODELS, clean_environment
+from tests.deploy.conftest import MODELS
+from tests.deploy.elsewhere import calls_of, compare, run_alone
 from tests.models.conftest import POTENTIALS, nequip
 
-HERE = Path(__file__).parent
 FORMS = [("torchscript", "torch"), ("torchscript", "library"), ("lammps", "library")]
 
 
@@ -39,22 +36,6 @@ def test_same_answers(name: str, kind: str, operators: str, dtype: str, tmp_path
     assert header.reach == pytest.approx(potential.architecture.reach)
 
 
-def calls_of(artefact: Artefact) -> list[list[Tensor]]:
-    """Every reference, dense and strided."""
-    graphs = [reference.graph(artefact.header.cutoff) for reference in artefact.references]
-    return [list(graph) for dense in graphs for graph in (dense, strided(dense))]
-
-
-def run_alone(model: Path, calls: list[list[Tensor]], folder: Path, *library: Path) -> list:
-    """What a process without equinet makes of the calls."""
-    torch.save(calls, folder / "calls.pt")
-    arguments = [str(path) for path in (model, folder / "calls.pt", folder / "results.pt", *library)]
-    command = [sys.executable, "-I", str(HERE / "alone.py"), *arguments]
-    result = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False)
-    assert result.returncode == 0, result.stderr
-    return torch.load(folder / "results.pt")
-
-
 @pytest.mark.parametrize("operators", ["torch", "library"])
 @pytest.mark.parametrize("name", ["plain", "compiled"])
 def test_torchscript_without_equinet(name: str, operators: str, tmp_path: Path, ops_library: Path) -> None:
@@ -69,13 +50,9 @@ def test_torchscript_without_equinet(name: str, operators: str, tmp_path: Path, 
         shuffled[5:8] = [tensor[order] for tensor in shuffled[5:8]]
         library = [ops_library] if operators == "library" else []
         found = run_alone(tmp_path / "model.pt", [*calls, shuffled], tmp_path, *library)
-        expected = [reference.expected for reference in artefact.references for _ in range(2)]
-        assert len(found) == len(expected) + 1 == 19
-        for results, values in zip(found, [*expected, expected[0]], strict=True):
-            for quantity in QUANTITIES:
-                wanted = torch.tensor(values[quantity], dtype=torch.float64)
-                scale = max(1.0, float(wanted.nan_to_num().abs().max()))
-                torch.testing.assert_close(results[quantity], wanted, rtol=0.0, atol=tolerance * scale, equal_nan=True)
+        assert len(found) == 19
+        compare(found[:-1], [one for one in artefact.references for _ in range(2)], tolerance)
+        compare(found[-1:], artefact.references[:1], tolerance)
 
 
 def test_portable_form_names_no_operator_of_ours(tmp_path: Path) -> None:
