@@ -9,7 +9,7 @@ import gc
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -18,8 +18,6 @@ import torch
 
 from equinet.errors import InputError
 
-GIGABYTE = 10**9
-
 PATIENCE = 10.0
 """Seconds that a piece of work may take for one twice as large to be tried."""
 SHARE_TRIED = 0.4
@@ -27,6 +25,8 @@ SHARE_TRIED = 0.4
 less, because memory grows a little faster than the work: the larger the pieces, the more fragments."""
 FITTED = 3
 """The line is drawn through so many of the largest pieces: small ones take what large ones do not."""
+SLACK = 32 * 10**6
+"""Bytes by which the same work may take more the next time: allocators ask for memory in large pieces."""
 
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -102,9 +102,11 @@ def measured(
             size = min(2 * size, stop)
     except torch.OutOfMemoryError:  # of a GPU alone: Linux kills
         failed = size
+    _give_back(device)  # what follows finds memory in one piece
     if not points:
         return Growth(0.0, limit / size, failed)
-    return growth(points if len(points) > 1 else [(0, before), *points], failed)
+    line = growth(points if len(points) > 1 else [(0, before), *points], failed)
+    return replace(line, fixed=line.fixed + SLACK)
 
 
 class _Clock:
@@ -125,15 +127,13 @@ def peak(device: torch.device, work: Callable[[], object]) -> int:
     Raises:
         InputError: the system does not say.
     """
-    gc.collect()
+    _give_back(device)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         work()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_reserved(device)
-    _give_back()
     try:
         _CLEAR_REFS.write_text("5")
     except OSError:
@@ -148,11 +148,9 @@ def held(device: torch.device) -> int:
     Raises:
         InputError: the system does not say.
     """
-    gc.collect()
+    _give_back(device)
     if device.type == "cuda":
-        torch.cuda.empty_cache()
         return torch.cuda.memory_reserved(device)
-    _give_back()
     return _resident("VmRSS")
 
 
@@ -215,8 +213,12 @@ _UNKNOWN = (
 )
 
 
-def _give_back() -> None:
-    """Let the C library return what it keeps of freed memory, or its use anew would go unseen."""
+def _give_back(device: torch.device) -> None:
+    """Let the allocator return what it keeps of freed memory, or its use anew would go unseen."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        return
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # GNU's has it
     if trim is not None:
         trim(0)

@@ -8,7 +8,7 @@ import torch
 
 from equinet.graph import AtomicGraph
 from equinet.memory import measured, there
-from equinet.models.inference import MAX_EDGES, BatchLimits, evaluating, predict_batch
+from equinet.models.inference import MAX_EDGES, BatchLimits, evaluating, predict_in_memory
 from equinet.models.potential import Potential
 
 MEMORY_FRACTION = 0.8
@@ -53,7 +53,7 @@ def fitting_limits(
             batch.append(graph)
             found += len(graph.senders)
             if found >= size:
-                return lambda: predict_batch(potential, batch)
+                return lambda: predict_in_memory(potential, batch)
         raise AssertionError("a cycle has no end")
 
     limit = int(fraction * min(there(device, count) for device, count in Counter(devices).items()))

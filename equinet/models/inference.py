@@ -100,17 +100,22 @@ def predict_batch(potential: Potential, batch: list[AtomicGraph]) -> list[Result
     Raises:
         InputError: an element the potential does not know; memory that does not suffice.
     """
-    device = potential.scale.device
     try:
-        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():  # kernels run on the current one
-            return _unpack(potential(move(collate(batch), device)), batch)
+        return predict_in_memory(potential, batch)
     except torch.OutOfMemoryError:
         edges = sum(len(graph.senders) for graph in batch)
         what = "a structure" if len(batch) == 1 else f"a batch of {len(batch)} structures"
         raise InputError(
-            f"{what} with {edges} edges does not fit into the memory of {device}; give a smaller batch size, or use a "
-            "device with more memory"
+            f"{what} with {edges} edges does not fit into the memory of {potential.scale.device}; give a smaller batch "
+            "size, or use a device with more memory"
         ) from None
+
+
+def predict_in_memory(potential: Potential, batch: list[AtomicGraph]) -> list[Result]:
+    """Predict structures together; where a GPU's memory does not suffice, torch.OutOfMemoryError is raised."""
+    device = potential.scale.device
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():  # kernels run on the current one
+        return _unpack(potential(move(collate(batch), device)), batch)
 
 
 def batched(graphs: Iterable[AtomicGraph], limits: BatchLimits) -> Iterator[list[AtomicGraph]]:

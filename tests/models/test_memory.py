@@ -1,8 +1,5 @@
 """Memory as it is measured: peaks that are there are seen, limits are found, and the line lies above the points."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equinet.errors import InputError
-from equinet.memory import GIGABYTE, growth, held, left_by_groups, measured, peak, say_bytes, there
+from equinet.memory import SLACK, growth, held, left_by_groups, measured, peak, say_bytes, there
 
 CPU = torch.device("cpu")
 MB = 10**6
@@ -63,7 +60,7 @@ def test_limits_of_control_groups(tmp_path):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    fixed=st.integers(0, GIGABYTE),
+    fixed=st.integers(0, 10**9),
     each=st.floats(10, 1e5),
     count=st.integers(2, 8),
     noise=st.lists(st.floats(-0.2, 0.2), min_size=8, max_size=8),
@@ -91,7 +88,7 @@ def test_measured_growth_and_its_limits():
         sizes.append(size)
         return lambda: filled(1000 * size)
 
-    limit = held(CPU) + 400 * MB
+    limit = held(CPU) + 400 * MB + SLACK
     line = measured(CPU, work, 10_000, 10**9, limit)
     assert line.each == pytest.approx(1000, rel=0.1)
     assert line.largest(limit) == pytest.approx(400_000, rel=0.1)
@@ -119,9 +116,3 @@ def test_where_the_system_does_not_say_it_is_one_line(monkeypatch, tmp_path, fil
     monkeypatch.setattr(f"equinet.memory.{file}", tmp_path / "absent" / "file")
     with pytest.raises(InputError, match=r'only Linux says .* give a number instead of "auto"'):
         peak(CPU, lambda: None)
-
-
-def test_it_needs_torch_alone():
-    program = "import sys, equinet.memory; print({'lightning', 'ase', 'equinet.models'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout == "set()\n"

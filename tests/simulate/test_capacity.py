@@ -5,11 +5,12 @@ import torch
 from ase.build import bulk
 
 from equinet.data import graph_from_atoms
+from equinet.errors import InputError
 from equinet.memory import held, peak, there
 from equinet.models import NequIPArchitecture, Potential
 from equinet.models.capacity import fitting_limits
 from equinet.models.inference import BatchLimits, batched, predict_batch
-from equinet.simulate import PredictionStream
+from equinet.simulate import PredictionStream, predict
 
 CPU = torch.device("cpu")
 
@@ -55,6 +56,25 @@ def test_two_workers_share_the_memory_of_a_cpu(potential):
 def test_a_sample_without_edges_has_the_fixed_limits(potential):
     graph = graph_from_atoms(bulk("Si", cubic=True)[:1], 0.5)
     assert fitting_limits(potential, [graph], [CPU]) == BatchLimits()
+
+
+class OutOfMemory(Potential):
+    """As a GPU answers that is too small."""
+
+    def forward(self, graph, modal=None):
+        if len(graph.senders) > 30_000:
+            raise torch.OutOfMemoryError
+        return super().forward(graph, modal)
+
+
+def test_memory_that_runs_out_bounds_the_batch_and_is_one_line(potential):
+    small = OutOfMemory(potential.architecture, species=[6, 14], isolated_energies=[0.0, 0.0], scale=1.0).eval()
+    sample = [graph_from_atoms(atoms, potential.cutoff) for atoms in crystals(5, 2)]
+    assert 20_000 <= fitting_limits(small, sample, [CPU]).edges < 40_000
+    with pytest.raises(
+        InputError, match="a structure with 43904 edges does not fit into the memory of cpu; give a sma"
+    ):
+        predict(small, [bulk("Si", cubic=True).repeat(7)])
 
 
 def test_a_stream_measures_on_its_first_structures(potential, monkeypatch):

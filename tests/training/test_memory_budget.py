@@ -98,11 +98,11 @@ def test_half_the_memory_gives_half_the_budget_and_nothing_changes(large_config)
         states = random_states()
         found = []
         cli.trainer.strategy.connect(cli.model)
-        for room in (600e6, 300e6):
+        for room in (400e6, 200e6):
             data.memory_fraction = (held(CPU) + room) / there(CPU)
             found.append(find_budget(cli.trainer, cli.model, data))
-        assert found[1].fitting == pytest.approx(found[0].fitting / 2, rel=0.3)
-        assert found[0].fitting * found[0].bytes_per_edge == pytest.approx(600e6, rel=0.25)
+        assert found[1].fitting == pytest.approx(found[0].fitting / 2, rel=0.35)
+        assert found[0].fitting * found[0].bytes_per_edge == pytest.approx(400e6, rel=0.3)
         assert_same(before, dict(cli.model.state_dict()))
         assert_same(states, random_states())
         assert modes == [part.training for part in cli.model.modules()]
@@ -146,7 +146,7 @@ def test_max_steps_goes_with_auto(tiny_config, tmp_path):
 
 
 def test_a_structure_that_does_not_fit_is_named(large_config, tmp_path, capsys):
-    fraction = (held(CPU) + 40e6) / there(CPU)  # enough for 32 atoms
+    fraction = (held(CPU) + 80e6) / there(CPU)  # enough for 32 atoms
     assert train_in_process(large_config, "--data.memory_fraction", str(fraction)) == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1
@@ -174,7 +174,7 @@ class Report(Callback):
 
 
 def test_two_processes_agree_on_the_smaller_budget(large_config, tmp_path):
-    fraction = str(1.1e9 / (there(CPU) / 2))
+    fraction = str(0.8e9 / (there(CPU) / 2))
     reporter = ("--trainer.callbacks+", f"{Path(__file__).stem}.Report", "--trainer.callbacks.folder", str(tmp_path))
     options = ("--trainer.devices", "2", "--data.memory_fraction", fraction, "--trainer.limit_train_batches", "1")
     done = train_in_a_process(large_config, *options, *reporter)
