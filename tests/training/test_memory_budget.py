@@ -174,7 +174,7 @@ class Report(Callback):
 
 
 def test_two_processes_agree_on_the_smaller_budget(large_config, tmp_path):
-    fraction = str(0.8e9 / (there(CPU) / 2))
+    fraction = str(1.0e9 / (there(CPU) / 2))
     reporter = ("--trainer.callbacks+", f"{Path(__file__).stem}.Report", "--trainer.callbacks.folder", str(tmp_path))
     options = ("--trainer.devices", "2", "--data.memory_fraction", fraction, "--trainer.limit_train_batches", "1")
     done = train_in_a_process(large_config, *options, *reporter)
