@@ -52,9 +52,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def commit(partial: Path, path: Path) -> None:
     """Sync a finished file, then rename it: after a crash the file is the old one or the new one, never half of one."""
-    _sync(partial)
+    sync(partial)
     os.replace(partial, path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def sha256(path: Path) -> str:
@@ -63,7 +63,20 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def content_sha256(source: Path) -> str:
+    """SHA-256 of a file; of a folder's names and checksums."""
+    if not source.is_dir():
+        return sha256(source)
+    lines = [f"{file.relative_to(source)} {sha256(file)}" for file in files_of(source)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def files_of(source: Path) -> list[Path]:
+    """A file, or all files of a folder and those in it."""
+    return sorted(file for file in source.rglob("*") if file.is_file()) if source.is_dir() else [source]
+
+
+def sync(path: Path) -> None:
     """Push a file's content, or a folder's entries, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

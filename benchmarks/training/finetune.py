@@ -42,7 +42,7 @@ OTHERS = {
     "Alexandria": "universal_mattersim_bench/alexandria_random_1k.extxyz",
     "MPF-TP": "universal_mattersim_bench/mpf_TP.extxyz",
 }
-LOSS = ["--model.loss.energy", "40", "--model.loss.forces", "1", "--model.loss.stress", "1"]
+LOSS = ["--model.loss.energy", "4", "--model.loss.forces", "4", "--model.loss.stress", "1"]
 REPLAY = ["--data.replay.path", "{replayed}", "--data.replay.ratio", "1"]
 FINE = ["--model.finetune.parent", "{parent}", "--model.optimizer.lr", "{lr}", "--model.ema_decay", "0.99", *LOSS]
 METHODS = {
@@ -242,7 +242,7 @@ def main() -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=[20, 100, 190], metavar="N")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--sample", type=int, default=100, help="structures of each other chemistry")
-    parser.add_argument("--lr", type=float, default=0.001, help="of every fine-tuning")
+    parser.add_argument("--lr", type=float, default=0.01, help="of every fine-tuning")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and the choice of structures")
     parser.add_argument("--work", type=Path, default=Path("runs/bench_finetune"), help="folder of the runs")

@@ -42,6 +42,7 @@ from equinet.data.store import Store as Store
 from equinet.data.store import build_store as build_store
 from equinet.data.stress_check import StressCheck as StressCheck
 from equinet.data.stress_check import check_stress as check_stress
+from equinet.data.structures import StructureSource as StructureSource
 from equinet.data.summary import summarize as summarize
 from equinet.data.weights import FrameWeights as FrameWeights
 from equinet.data.writing import write_examples as write_examples

@@ -27,12 +27,17 @@ def iterate_atoms(
     Raises:
         InputError: no such file; not readable, truncated or empty; numbers that are not finite.
     """
-    for frame, atoms in _iterate(Path(path), options or FormatOptions(), start):
+    for frame, atoms in iterate_unchecked(Path(path), options or FormatOptions(), start):
         _check(atoms, f"{path} frame {frame}")
         yield frame, atoms
 
 
-def _iterate(path: Path, options: FormatOptions, start: int) -> Iterator[tuple[int, Atoms]]:
+def iterate_unchecked(path: Path, options: FormatOptions, start: int = 0) -> Iterator[tuple[int, Atoms]]:
+    """The same, whatever positions and elements are, for those who judge every structure themselves.
+
+    Raises:
+        InputError: no such file; not readable, truncated or empty.
+    """
     if not path.exists():
         raise InputError(f"{path}: no such file; check the path")
     if path.is_file() and path.stat().st_size == 0:
@@ -69,7 +74,7 @@ def read_atoms(
     Raises:
         InputError: as :func:`iterate_atoms`; no such frame.
     """
-    frames = list(_iterate(Path(path), options or FormatOptions(), 0))
+    frames = list(iterate_unchecked(Path(path), options or FormatOptions(), 0))
     try:
         wanted = string2index(index) if isinstance(index, str) else index
         chosen = frames[wanted] if isinstance(wanted, slice) else [frames[int(wanted)]]

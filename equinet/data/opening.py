@@ -25,15 +25,27 @@ def open_records(path: str | Path, keys: LabelKeys | None = None) -> RecordSet |
     Raises:
         InputError: as :class:`Store` or :func:`read_records`; keys named for a store.
     """
+    store = open_store(path)
+    if store is None:
+        return read_records(path, keys)
+    if keys is not None and keys != LabelKeys():
+        raise InputError(f"{path}: the labels of a store were chosen when it was built; leave data.keys out")
+    return store
+
+
+def open_store(path: str | Path) -> Store | Subset | None:
+    """Open a store, or ``STORE:NAME``, a split of one; None where the path names neither.
+
+    Raises:
+        InputError: as :class:`Store`; no such split.
+    """
     path = Path(path)
     folder, name = path, ""
     if not path.exists() and ":" in path.name:
         stem, name = path.name.rsplit(":", 1)
         folder = path.with_name(stem) if stem else path.parent
     if not is_store(folder):
-        return read_records(path, keys)
-    if keys is not None and keys != LabelKeys():
-        raise InputError(f"{path}: the labels of a store were chosen when it was built; leave data.keys out")
+        return None
     return open_split(folder, name) if name else Store(folder)
 
 

@@ -1,9 +1,11 @@
 """Many structures through a potential, in batches of bounded size: the loop behind every prediction and evaluation."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from equinet.errors import InputError
@@ -37,6 +39,19 @@ class Result:
     virial: Array
 
 
+@dataclass(frozen=True)
+class BatchLimits:
+    """What one batch may hold, unless one structure has more. None is no limit."""
+
+    structures: int | None = None
+    atoms: int = MAX_ATOMS
+    edges: int = MAX_EDGES
+
+    def __post_init__(self) -> None:
+        if self.structures is not None and self.structures < 1:
+            raise InputError(f"a batch size of {self.structures} makes no sense; give 1 or more")
+
+
 def predict_graphs(
     potential: Potential,
     graphs: Iterable[AtomicGraph],
@@ -52,31 +67,64 @@ def predict_graphs(
         on_batch: called after each batch with the number of structures done so far.
 
     Raises:
-        InputError: a batch size below 1; an element the potential does not know.
+        InputError: a batch size below 1; an element the potential does not know; memory that does not suffice.
     """
-    if batch_size < 1:
-        raise InputError(f"a batch size of {batch_size} makes no sense; give 1 or more")
+    limits = BatchLimits(batch_size)
+    results: list[Result] = []
+    with evaluating(potential):
+        for batch in batched(graphs, limits):
+            results += predict_batch(potential, batch)
+            if on_batch is not None:
+                on_batch(len(results))
+    return results
+
+
+@contextmanager
+def evaluating(potential: Potential) -> Iterator[None]:
+    """Put a potential into eval mode, and back."""
     training = potential.training
     potential.eval()
     try:
-        results: list[Result] = []
-        for batch in batched(graphs, batch_size):
-            prediction = potential(move(collate(batch), potential.scale.device))
-            results += _unpack(prediction, batch)
-            if on_batch is not None:
-                on_batch(len(results))
-        return results
+        yield
     finally:
         potential.train(training)
 
 
-def batched(graphs: Iterable[AtomicGraph], batch_size: int) -> Iterator[list[AtomicGraph]]:
-    """Group graphs in order, within batch_size, MAX_ATOMS and MAX_EDGES; a larger one comes alone."""
+def predict_batch(potential: Potential, batch: list[AtomicGraph]) -> list[Result]:
+    """Predict structures together.
+
+    Args:
+        potential: in eval mode.
+        batch: one structure at least.
+
+    Raises:
+        InputError: an element the potential does not know; memory that does not suffice.
+    """
+    try:
+        return predict_in_memory(potential, batch)
+    except torch.OutOfMemoryError:
+        edges = sum(len(graph.senders) for graph in batch)
+        what = "a structure" if len(batch) == 1 else f"a batch of {len(batch)} structures"
+        raise InputError(
+            f"{what} with {edges} edges does not fit into the memory of {potential.scale.device}; give a smaller batch "
+            "size, or use a device with more memory"
+        ) from None
+
+
+def predict_in_memory(potential: Potential, batch: list[AtomicGraph]) -> list[Result]:
+    """Predict structures together; where a GPU's memory does not suffice, torch.OutOfMemoryError is raised."""
+    device = potential.scale.device
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():  # kernels run on the current one
+        return _unpack(potential(move(collate(batch), device)), batch)
+
+
+def batched(graphs: Iterable[AtomicGraph], limits: BatchLimits) -> Iterator[list[AtomicGraph]]:
+    """Group graphs in order, within limits; a larger one comes alone. How depends on a batch's own graphs alone."""
     batch: list[AtomicGraph] = []
     atoms = edges = 0
     for graph in graphs:
         more_atoms, more_edges = len(graph.numbers), len(graph.senders)
-        full = len(batch) == batch_size or atoms + more_atoms > MAX_ATOMS or edges + more_edges > MAX_EDGES
+        full = len(batch) == limits.structures or atoms + more_atoms > limits.atoms or edges + more_edges > limits.edges
         if batch and full:
             yield batch
             batch, atoms, edges = [], 0, 0

@@ -8,6 +8,7 @@ from equinet.simulate.dynamics import Simulation as Simulation
 from equinet.simulate.dynamics import drift as drift
 from equinet.simulate.dynamics import run_md as run_md
 from equinet.simulate.dynamics import thermalize as thermalize
+from equinet.simulate.prediction import PredictionStream as PredictionStream
 from equinet.simulate.prediction import predict as predict
 from equinet.simulate.relaxation import Relaxation as Relaxation
 from equinet.simulate.relaxation import relax as relax

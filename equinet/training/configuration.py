@@ -1,10 +1,10 @@
 """YAML and command line to a run, by LightningCLI: keys are constructor arguments, a mistake is one line."""
 
 import argparse
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,13 +25,14 @@ from equinet.training.datamodule import AtomicDataModule
 from equinet.training.finetuning import FineTuning, parent_settings
 from equinet.training.history import History
 from equinet.training.loggers import LoggerName, finish_loggers, make_loggers
+from equinet.training.memory_budget import Found, MeasuredBudget
 from equinet.training.module import PotentialModule
 from equinet.training.precision import tf32_matrices
 from equinet.training.processes import data_parallel, is_first_process, processes_wanted
 from equinet.training.progress import TrainingProgress
 from equinet.training.provenance import collect_provenance, write_provenance
 from equinet.training.run_directory import RunDirectory, new_run, newest_run, resumed_run
-from equinet.training.stopping import StopAtStep
+from equinet.training.stopping import EndAtStep
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "accelerator": "auto",
@@ -57,6 +58,7 @@ DESCRIPTION = """Train a potential on labelled structures. Every key of the conf
 command line too; --device (cpu, cuda, cuda:N) and --dtype stand for trainer.accelerator and model.dtype. All of
 Lightning's Trainer arguments are keys of "trainer". Examples: equinet train --config configs/quickstart.yaml;
 equinet train --config configs/quickstart.yaml --data.train_path my.extxyz --run_dir runs/mine;
+equinet train --config configs/universal.yaml --data.train_path STORE:train --data.max_edges auto --device cuda;
 equinet train --config runs/mine/config.yaml --resume auto"""
 
 
@@ -173,6 +175,8 @@ class TrainCLI(LightningCLI):
                     self.run.discard_unless_trained()
                 self.run = None
         if self.checkpoint is not None and self.run is not None:
+            if self.config.data.max_edges == "auto":  # measured when the run began; its batches must stay the same
+                self.config.data.max_edges = read_yaml(self.run.config)["data"]["max_edges"]
             lines = changed_keys(read_yaml(self.run.config), self._configuration(), self.run.config)
             self._say(f"resuming {self.run.path} from {self.checkpoint}", *lines)
         modals = self.config.model.architecture.modals
@@ -206,10 +210,19 @@ class TrainCLI(LightningCLI):
         check = check_stress(self.datamodule.own_records) if statistics.frames_with_stress else None
         self._announce(run, check)
         provenance = collect_provenance(self.datamodule, self._configuration(), check)
+
         if self.first and not resumed:
             write_provenance(run, provenance, self.datamodule.split_sources())
+
+        def keep_budget(found: Found) -> None:
+            self.config.data.max_edges = found.max_edges  # a run that goes on, or repeats this one, takes the number
+            provenance["config"] = self._configuration()
+            if self.first:
+                write_provenance(run, provenance | {"budget": asdict(found)}, self.datamodule.split_sources())
+
         chosen = self.config_init.trainer
         callbacks = [
+            MeasuredBudget(keep_budget),
             *_as_list(chosen.callbacks),
             History(run),
             Checkpoints(run, provenance, self.config.checkpoint_every_n_steps),
@@ -218,11 +231,8 @@ class TrainCLI(LightningCLI):
             callbacks.append(TrainingProgress())
         processes = processes_wanted(chosen)
         if chosen.max_steps > 0:
-            limit = 1.0 if chosen.limit_train_batches is None else chosen.limit_train_batches
-            per_epoch = self.datamodule.steps_per_epoch(processes, chosen.accumulate_grad_batches, limit)
-            callbacks.append(StopAtStep(chosen.max_steps))
-            chosen.max_epochs = math.ceil(chosen.max_steps / per_epoch)
-            chosen.max_steps = -1
+            callbacks.append(EndAtStep(chosen.max_steps))
+            chosen.max_epochs = chosen.max_steps = -1  # until it is known how many steps an epoch has
         if processes > 1 and chosen.strategy == "auto":
             chosen.strategy = data_parallel(chosen.accumulate_grad_batches)
         chosen.callbacks = callbacks

@@ -6,14 +6,16 @@ The constructor's arguments are the ``data:`` part of a configuration file.
 import hashlib
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from equinet.data import (
@@ -45,6 +47,9 @@ from equinet.training.finetuning import FineTuning, Replay, Start, new_records, 
 from equinet.training.pace import Pace
 from equinet.training.sampling import BatchLoader, Budget, EpochBatches, Planner, Share
 
+VALIDATION = 2
+"""Limits of a validation batch, in those of a training batch, unless given: no gradients of weights are taken there."""
+
 
 class AtomicDataModule(LightningDataModule):
     """Labelled structures for training and validation.
@@ -60,7 +65,10 @@ class AtomicDataModule(LightningDataModule):
         priors: energy per atom in eV by element, for E0s that must be fitted; null takes the mean of the data.
         batch_size: structures per batch of one process; null for 5, or for no limit where a budget is given.
         max_atoms: atoms per batch of one process; batches are filled up to it with as many structures as fit.
-        max_edges: edges (pairs within the cutoff) per batch of one process, which memory and time go with.
+        max_edges: edges (pairs within the cutoff) per batch of one process, which memory and time go with; "auto"
+            measures before training how many fit into the memory of the device, and leaves an epoch of 100 optimiser
+            steps or more, unless batch_size or max_atoms say how large a step shall be.
+        memory_fraction: share of the device's memory that "auto" may plan with.
         val_batch_size: structures per validation batch; null for twice the limits of training.
         num_workers: processes that build batches; 0 builds them in the training process.
         weights: how much frames count in the loss, by a key of their own or by group.
@@ -88,7 +96,8 @@ class AtomicDataModule(LightningDataModule):
         priors: dict[str, float] | None = None,
         batch_size: int | None = None,
         max_atoms: int | None = None,
-        max_edges: int | None = None,
+        max_edges: int | Literal["auto"] | None = None,
+        memory_fraction: float = 0.8,
         val_batch_size: int | None = None,
         num_workers: int = 0,
         weights: FrameWeights = FrameWeights(),  # noqa: B008
@@ -102,8 +111,10 @@ class AtomicDataModule(LightningDataModule):
         super().__init__()
         counts = {"batch_size": batch_size, "val_batch_size": val_batch_size, "n_train": n_train}
         for name, value in (counts | {"max_atoms": max_atoms, "max_edges": max_edges}).items():
-            if value is not None and value < 1:
+            if isinstance(value, int) and value < 1:
                 raise InputError(f"data.{name} is {value}; it must be at least 1")
+        if not 0.0 < memory_fraction <= 1.0:
+            raise InputError(f"data.memory_fraction is {memory_fraction}; it must lie above 0 and be 1 at most")
         if train_path is None and sample is None:
             raise InputError(
                 f"no data to train on; give data.train_path FILE, or data.sample ({', '.join(samples.NAMES)})"
@@ -127,8 +138,10 @@ class AtomicDataModule(LightningDataModule):
         self.priors = priors
         if batch_size is None and max_atoms is None and max_edges is None:
             batch_size = 5
-        self.budget = Budget(batch_size, max_atoms, max_edges)
-        self.val_budget = Budget(val_batch_size, max_atoms, max_edges) if val_batch_size else self.budget.times(2)
+        self.budget = Budget(batch_size, max_atoms, None if max_edges == "auto" else max_edges)
+        self.val_batch_size = val_batch_size
+        self.automatic = max_edges == "auto"  # a budget of edges that is not known yet
+        self.memory_fraction = memory_fraction
         self.num_workers = num_workers
         self.weights = weights
         self.cutoff = cutoff
@@ -138,6 +151,17 @@ class AtomicDataModule(LightningDataModule):
         self._taken: tuple[int, tuple[Share, ...]] = (0, ())  # an epoch, and what was taken of it before this process
         self._pace: tuple[tuple[int, float], ...] = ((0, 0.0),)
         self._batches_per_epoch: dict[tuple[int, float], int] = {}
+
+    @property
+    def val_budget(self) -> Budget:
+        """Of one batch of validation."""
+        if self.val_batch_size is None:
+            return self.budget.times(VALIDATION)
+        return replace(self.budget, structures=self.val_batch_size)
+
+    def settle(self, max_edges: int) -> None:
+        """Take a budget of edges in place of "auto"; before the first batch is planned."""
+        self.budget, self.automatic = replace(self.budget, edges=max_edges), False
 
     @cached_property
     def files(self) -> dict[str, Path]:
@@ -259,32 +283,50 @@ class AtomicDataModule(LightningDataModule):
         """That train together."""
         return 1 if self.trainer is None else self.trainer.world_size
 
-    def _examples(self, records: Subset) -> ExampleDataset:
-        in_memory = store_of(records) is None
-        return ExampleDataset(records, self.cutoff, self.modals.index, self.weights.of, keep=in_memory)
+    def examples(self, records: Subset, keep: bool) -> ExampleDataset:
+        """Graphs and labels, kept once they are made or not."""
+        return ExampleDataset(records, self.cutoff, self.modals.index, self.weights.of, keep)
+
+    @cached_property
+    def met_records(self) -> Subset:
+        """The frames that batches are made of: those to train on without isolated atoms."""
+        return Subset(self.train_records, isolated_indices(self.train_records)[1])
 
     @cached_property
     def _train_examples(self) -> ExampleDataset:
-        return self._examples(Subset(self.train_records, isolated_indices(self.train_records)[1]))
+        return self.examples(self.met_records, keep=store_of(self.met_records) is None)
 
     @cached_property
     def _val_examples(self) -> ExampleDataset:
-        return self._examples(self.val_records)
+        return self.examples(self.val_records, keep=store_of(self.val_records) is None)
+
+    @cached_property
+    def train_edges(self) -> NDArray[np.int64]:
+        """Edges of each frame that batches are made of, [F]."""
+        return edge_counts(self.met_records, self.cutoff)
+
+    @cached_property
+    def val_edges(self) -> NDArray[np.int64]:
+        """Edges of each frame to validate on, [F]."""
+        return edge_counts(self.val_records, self.cutoff)
 
     @cached_property
     def _train_planner(self) -> Planner:
-        return self._planner(self._train_examples, self.budget)
+        return self._planner(self.met_records, lambda: self.train_edges, self.budget)
 
     @cached_property
     def _val_planner(self) -> Planner:
-        return self._planner(self._val_examples, self.val_budget)
+        return self._planner(self.val_records, lambda: self.val_edges, self.val_budget)
 
-    def _planner(self, examples: ExampleDataset, budget: Budget) -> Planner:
-        records = examples.records
+    def _planner(self, records: Subset, edges: Callable[[], NDArray[np.int64]], budget: Budget) -> Planner:
+        if self.automatic:
+            raise InputError(
+                "data.max_edges is auto, but nothing has measured yet what fits; add the callback "
+                "equinet.training.memory_budget.MeasuredBudget to the trainer, or give a number"
+            )
         # those of a store take long to count for the first time; without a budget of edges atoms are shared as well
-        needed = budget.edges is not None or store_of(records) is None
-        edges = edge_counts(records, self.cutoff) if needed else None
-        return Planner(columns_of(records), edges, budget, self.seed, lambda frame: records[frame].source)
+        counts = edges() if budget.edges is not None or store_of(records) is None else None
+        return Planner(columns_of(records), counts, budget, self.seed, lambda frame: records[frame].source)
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled batches of the current epoch; they depend on (seed, epoch, number of processes) alone."""

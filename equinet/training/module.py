@@ -177,6 +177,11 @@ class PotentialModule(LightningModule):
         prediction: Prediction = (self._compiled or self.potential)(graph, modal)
         return prediction
 
+    def forget_compiled(self) -> None:
+        """Compile the training step anew when it is next taken, for the batch it then has."""
+        if self._compiled is not None:
+            self._compiled = CompiledPotential(self.potential)
+
     def _modal(self, labels: Labels) -> Tensor | None:
         """The level of theory of each structure, where there are several."""
         return labels.modal if self.potential.modals else None

@@ -1,8 +1,11 @@
 """Stop after a number of optimiser steps, in a way from which a run resumes exactly."""
 
+import math
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+from equinet.training.datamodule import AtomicDataModule
 
 
 class StopAtStep(Callback):
@@ -24,3 +27,19 @@ class StopAtStep(Callback):
         """Stop where the step is reached."""
         if trainer.global_step >= self.step:
             trainer.should_stop = True
+
+
+class EndAtStep(StopAtStep):
+    """Make a number of steps the length of the whole run, which learning rate and loss follow.
+
+    The trainer must know epochs enough for them before the optimiser is made, and how many that are only the data know.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Count the epochs."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, AtomicDataModule)
+        per_epoch = data.steps_per_epoch(
+            trainer.world_size, trainer.accumulate_grad_batches, trainer.limit_train_batches or 0
+        )
+        trainer.fit_loop.max_epochs = math.ceil(self.step / per_epoch)

@@ -6,10 +6,9 @@ from ase.io import read, write
 
 from equinet.data import LabelKeys, graph_from_atoms, read_records
 from equinet.errors import DataWarning, InputError
-from equinet.models import inference
-from equinet.models.inference import batched
-from equinet.simulate import Calculator, predict
-from equinet.simulate.prediction import with_result
+from equinet.models.inference import BatchLimits, batched
+from equinet.simulate import Calculator, PredictionStream, predict
+from equinet.simulate.prediction import StructureError, with_result
 from equinet.simulate.structures import BUILDERS, bulk, molecule, slab
 
 
@@ -33,17 +32,14 @@ def test_batches_equal_singles(potential, batch_size):
             np.testing.assert_allclose(result.stress, -result.virial / atoms.get_volume(), atol=1e-12)
 
 
-def test_batches_keep_to_their_budget(potential, monkeypatch):
+def test_batches_keep_to_their_budget(potential):
     graphs = [graph_from_atoms(atoms, potential.cutoff) for atoms in mixed()]
-    assert [len(batch) for batch in batched(graphs, 3)] == [3] * 6 + [2]
-    (everything,) = batched(graphs, 100)
+    assert [len(batch) for batch in batched(graphs, BatchLimits(3))] == [3] * 6 + [2]
+    (everything,) = batched(graphs, BatchLimits())
     assert all(a is b for a, b in zip(everything, graphs, strict=True))
-    monkeypatch.setattr(inference, "MAX_ATOMS", 15)
-    for batch in batched(graphs, 100):
+    for batch in batched(graphs, BatchLimits(atoms=15)):
         assert sum(len(graph.numbers) for graph in batch) <= 15
-    monkeypatch.setattr(inference, "MAX_ATOMS", 10**6)
-    monkeypatch.setattr(inference, "MAX_EDGES", 200)
-    batches = list(batched(graphs, 100))
+    batches = list(batched(graphs, BatchLimits(edges=200)))
     assert all(len(batch) == 1 or sum(len(g.senders) for g in batch) <= 200 for batch in batches)
     assert max(map(len, batches)) > 1
     assert sum(map(len, batches)) == len(graphs)
@@ -68,6 +64,74 @@ def test_errors_name_the_frame(potential):
         predict(potential, [Atoms("Si2")])
     with pytest.raises(InputError, match="batch size"):
         predict(potential, [], batch_size=0)
+
+
+def same_bits(first, second):
+    return len(first) == len(second) and all(
+        a.energy == b.energy and (a.forces == b.forces).all() and (a.virial == b.virial).all()
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+@pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cpu"], ["cpu"] * 5])
+def test_several_devices_give_the_same_bits_in_the_same_order(potential, devices):
+    structures = mixed() * 3
+    counts = []
+    one = predict(potential, structures, batch_size=4)
+    several = predict(potential, structures, batch_size=4, devices=devices, on_batch=counts.append)
+    assert same_bits(one, several)
+    assert counts == [*range(4, 60, 4), 60]
+    potential.train()
+    predict(potential, structures[:3], devices=devices)
+    assert potential.training
+
+
+@pytest.mark.parametrize("devices", [None, ["cpu", "cpu"]])
+def test_a_bad_structure_in_the_middle(potential, devices):
+    """What comes before it is predicted; or it is left out, and all others are."""
+    structures = [*mixed()[:7], Atoms("O"), *mixed()[:3], Atoms("Si2"), Atoms("Si", positions=[[np.nan] * 3])]
+    keyed = [(f"number {number}", atoms) for number, atoms in enumerate(structures)]
+    met = []
+    with pytest.raises(StructureError, match="number 7: the potential does not know O"):
+        met.extend(each for batch in PredictionStream(potential, keyed, 2, devices) for each in batch)
+    assert [each.key for each in met] == [f"number {number}" for number in range(6)]  # whole batches
+
+    bad = {}
+    met = [each for batch in PredictionStream(potential, keyed, 2, devices, bad.__setitem__) for each in batch]
+    assert [each.key for each in met] == [f"number {number}" for number in (*range(7), 8, 9, 10)]
+    assert all(each.atoms is structures[int(each.key.split()[1])] for each in met)
+    assert {key: str(error)[:30] for key, error in bad.items()} == {
+        "number 7": "the potential does not know O;",
+        "number 11": "atoms 0 and 1 are at one place",
+        "number 12": "the position of atom 0 is not ",
+    }
+
+
+def test_structures_are_read_as_they_are_needed(potential):
+    read = []
+
+    def endless():
+        while True:
+            read.append(1)
+            yield None, bulk([14])
+
+    stream = iter(PredictionStream(potential, endless(), 4))
+    assert [len(next(stream)) for _ in range(3)] == [4, 4, 4]
+    assert len(read) == 13
+
+
+def test_devices_that_cannot_be(potential):
+    with pytest.raises(InputError, match="torch sees"):
+        predict(potential, [], devices=["cuda:99"])
+    with pytest.raises(InputError, match="is not a device"):
+        predict(potential, [], devices=["abacus"])
+
+
+def test_batches_by_memory_are_the_same_numbers(potential):
+    """So few structures fit into one batch of fixed limits: nothing is measured."""
+    assert PredictionStream(potential, enumerate(mixed()), "auto").limits == BatchLimits()
+    for one, other in zip(predict(potential, mixed(), 1), predict(potential, mixed(), "auto"), strict=True):
+        assert one.energy == pytest.approx(other.energy, abs=1e-10)
 
 
 def test_labels_move_aside_and_nothing_is_lost(potential, tmp_path):

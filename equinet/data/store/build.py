@@ -7,7 +7,6 @@ the last whole one, and ends with the same bytes as if it had never been stopped
 """
 
 import fcntl
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from equinet.data.labels import LabelReader, ReadReport, Tally
 from equinet.data.store.manifest import MANIFEST, InputEntry, Manifest, read_manifest
 from equinet.data.store.writer import Entry, Limits, make_entry, write_shard
 from equinet.errors import InputError
-from equinet.files import WriteError, sha256
+from equinet.files import WriteError, content_sha256, files_of
 
 
 @dataclass(frozen=True)
@@ -220,7 +219,7 @@ def _input_entry(
     kind = detect_format(source, options)
     return InputEntry(
         path=name,
-        sha256=known.sha256 if known else _checksum(source),
+        sha256=known.sha256 if known else content_sha256(source),
         bytes=size,
         modified_ns=modified,
         format=kind.name,
@@ -234,21 +233,9 @@ def _input_entry(
     )
 
 
-def _files_of(source: Path) -> list[Path]:
-    return sorted(file for file in source.rglob("*") if file.is_file()) if source.is_dir() else [source]
-
-
 def _size_and_time(source: Path) -> tuple[int, int]:
-    states = [file.stat() for file in _files_of(source)]
+    states = [file.stat() for file in files_of(source)]
     return sum(state.st_size for state in states), max(state.st_mtime_ns for state in states)
-
-
-def _checksum(source: Path) -> str:
-    """SHA-256 of a file; of a folder's names and checksums."""
-    if not source.is_dir():
-        return sha256(source)
-    lines = [f"{file.relative_to(source)} {sha256(file)}" for file in _files_of(source)]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _make_folder(store: Path) -> None:

@@ -50,7 +50,7 @@ def mixed_frames(count, seed=0):
 @pytest.fixture(autouse=True)
 def _no_syncing(monkeypatch):
     """Waiting for the disk is most of the time of small stores; what is renamed when stays as it is."""
-    monkeypatch.setattr("equinet.files._sync", lambda path: None)
+    monkeypatch.setattr("equinet.files.sync", lambda path: None)
 
 
 @pytest.fixture
