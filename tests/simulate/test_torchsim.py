@@ -139,13 +139,13 @@ def test_dynamics_of_a_batch_are_those_of_each_system_and_of_ase():
 def test_relaxations_of_a_batch_reach_ase_s_minima():
     systems = rattled_silicon()
     model = model_of()
-    end = optimize(systems, model, fmax=1e-4)
+    end = optimize(systems, model, fmax=2e-4)
     for system, atoms in enumerate(systems):
-        found = relax(atoms, Calculator(small_potential()), fmax=1e-4, max_steps=2000)
+        found = relax(atoms, Calculator(small_potential()), fmax=2e-4, max_steps=2000)
         assert found.converged
         assert float(model(state_of([atoms]))["energy"]) > found.energy + 1e-2
         assert float(end.energy[system]) == pytest.approx(found.energy, abs=1e-5)
-        assert float(end.forces[end.system_idx == system].norm(dim=1).max()) < 1e-4
+        assert float(end.forces[end.system_idx == system].norm(dim=1).max()) < 2e-4
 
 
 def test_cells_relax_to_ase_s_too():
@@ -161,14 +161,17 @@ def test_cells_relax_to_ase_s_too():
 
 def test_the_autobatcher_swaps_systems_in_and_out():
     systems = rattled_silicon()
-    together = optimize(systems, model_of(), fmax=1e-3)
+    together = optimize(systems, model_of(), fmax=2e-2)
     model = model_of()
     assert model.memory_scales_with == "n_atoms_x_density"
     largest = max(atoms.get_global_number_of_atoms() ** 2 / atoms.get_volume() * 1000 for atoms in systems)
     batcher = ts.InFlightAutoBatcher(
         model, memory_scales_with=model.memory_scales_with, max_memory_scaler=1.2 * largest
     )
-    in_turn = optimize(systems, model, fmax=1e-3, autobatcher=batcher)
+    sizes = []
+    model.register_forward_hook(lambda _, arguments, results: sizes.append(len(results["energy"])))
+    in_turn = optimize(systems, model, fmax=2e-2, autobatcher=batcher)
+    assert max(sizes) < len(systems)
     torch.testing.assert_close(in_turn.energy, together.energy, rtol=0, atol=1e-8)
     torch.testing.assert_close(in_turn.positions, together.positions, rtol=0, atol=1e-6)
 
