@@ -14,3 +14,4 @@ from equinet.graph.neighbors import build_graph as build_graph
 from equinet.graph.neighbors import count_neighbors as count_neighbors
 from equinet.graph.neighbors import pair_distances as pair_distances
 from equinet.graph.verlet import VerletList as VerletList
+from equinet.graph.verlet_batch import VerletBatch as VerletBatch

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from equinet.errors import InputError
 from equinet.graph.atomic_graph import AtomicGraph, move
@@ -35,10 +36,8 @@ class VerletList:
     """
 
     def __init__(self, cutoff: float, skin: float, device: torch.device | str = "cpu") -> None:
-        if not 0 <= skin < np.inf:
-            raise InputError(f"the skin must be 0 or a positive length, got {skin}")
         self.cutoff = cutoff
-        self.skin = skin
+        self.skin = checked_skin(skin)
         self.device = device
         self.searches = 0
         self._search: _Search | None = None
@@ -61,7 +60,7 @@ class VerletList:
         search, motion = self._search, None
         if search is not None:
             motion = search.motion(positions, numbers, cell, pbc)
-        if search is None or motion is None or not _least(search.reach, motion) >= self.cutoff:
+        if search is None or motion is None or not least(search.reach, motion) >= self.cutoff:
             search = self._search = _search(positions, numbers, cell, pbc, self.cutoff + self.skin, self.device)
             motion = Motion(1.0, 0.0)
             self.searches += 1
@@ -70,17 +69,11 @@ class VerletList:
             numbers=torch.from_numpy(numbers).to(self.device),
             cell=torch.from_numpy(cell)[None].to(self.device),
         )
-        vectors = edge_vectors(pairs.positions, pairs.cell, pairs.batch, pairs.images, search.topology)  # [E, 3]
-        squares = (vectors * vectors).sum(dim=1)  # [E]
+        graph, squares = within(pairs, search.topology, self.cutoff)
         # looked at only where two atoms may have met: it makes the host wait for a GPU
-        if _least(search.closest, motion) < CLOSEST_APPROACH and float(squares.min()) < CLOSEST_APPROACH**2:
+        if least(search.closest, motion) < CLOSEST_APPROACH and float(squares.min()) < CLOSEST_APPROACH**2:
             build_graph(positions, numbers, cell, pbc, self.cutoff)  # it says which atoms
-        near = torch.nonzero(squares < self.cutoff**2).squeeze(1)
-        return pairs._replace(
-            senders=pairs.senders.index_select(0, near),
-            receivers=pairs.receivers.index_select(0, near),
-            images=pairs.images.index_select(0, near),
-        )
+        return graph
 
 
 class Motion(NamedTuple):
@@ -90,12 +83,42 @@ class Motion(NamedTuple):
     farthest: float  # largest displacement of an atom, Angstrom
 
 
-def _least(distance: float, motion: Motion) -> float:
+def least(distance: float, motion: Motion) -> float:
     """How near a pair of atoms at a distance, Angstrom, or farther can be after a motion.
 
     Its vector v is now v F + d - d', with the displacements d and d' of its atoms beside the deformation F.
     """
     return motion.shrinkage * distance - 2.0 * motion.farthest
+
+
+def within(pairs: AtomicGraph, topology: EdgeTopology, cutoff: float) -> tuple[AtomicGraph, Tensor]:
+    """The graph of those pairs that are nearer than a cutoff, and the squared distances of all, [E] Angstrom^2."""
+    vectors = edge_vectors(pairs.positions, pairs.cell, pairs.batch, pairs.images, topology)  # [E, 3]
+    squares = (vectors * vectors).sum(dim=1)  # [E]
+    near = torch.nonzero(squares < cutoff**2).squeeze(1)
+    graph = pairs._replace(
+        senders=pairs.senders.index_select(0, near),
+        receivers=pairs.receivers.index_select(0, near),
+        images=pairs.images.index_select(0, near),
+    )
+    return graph, squares
+
+
+def closest_pair(pairs: AtomicGraph, topology: EdgeTopology) -> float:
+    """Distance of the nearest two atoms of a pair, Angstrom; infinite where there are no pairs."""
+    vectors = edge_vectors(pairs.positions, pairs.cell, pairs.batch, pairs.images, topology)
+    return float(torch.linalg.vector_norm(vectors, dim=1).min()) if len(vectors) else np.inf
+
+
+def checked_skin(skin: float) -> float:
+    """The skin, if it is one.
+
+    Raises:
+        InputError: it is negative or not finite.
+    """
+    if not 0 <= skin < np.inf:
+        raise InputError(f"the skin must be 0 or a positive length, got {skin}")
+    return skin
 
 
 class _Search(NamedTuple):
@@ -140,6 +163,4 @@ def _search(
     """Search the pairs."""
     pairs = move(build_graph(positions, numbers, cell, pbc, reach), device)
     topology = edge_topology(pairs.senders, pairs.receivers, len(positions))
-    vectors = edge_vectors(pairs.positions, pairs.cell, pairs.batch, pairs.images, topology)
-    closest = float(torch.linalg.vector_norm(vectors, dim=1).min()) if len(vectors) else np.inf
-    return _Search(positions, cell, pbc, reach, closest, pairs, topology)
+    return _Search(positions, cell, pbc, reach, closest_pair(pairs, topology), pairs, topology)

@@ -1,6 +1,5 @@
 """A potential as an ASE calculator."""
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from ase.calculators.calculator import all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from equinet.graph import AtomicGraph, VerletList
-from equinet.models import Potential, available_device, load_model, one_modal, resolve_dtype
+from equinet.models import Potential, available_device
+from equinet.simulate.loading import ready_potential
 
 
 class Calculator(ASECalculator):
@@ -52,10 +52,7 @@ class Calculator(ASECalculator):
     ) -> None:
         super().__init__()
         self.device = available_device(device)
-        if isinstance(model, Potential):
-            self.potential = _prepared(one_modal(model, modal), self.device, dtype)
-        else:  # ours alone: nothing is kept for the gradients of its weights
-            self.potential = one_modal(load_model(model, self.device, dtype), modal).requires_grad_(False)
+        self.potential = ready_potential(model, self.device, dtype, modal)
         self.neighbors = VerletList(self.potential.cutoff, skin, self.device)
 
     @property
@@ -96,14 +93,3 @@ class Calculator(ASECalculator):
         if np.isfinite(stress).all() and bool(graph.pbc.all()):
             results["stress"] = full_3x3_to_voigt_6_stress(stress)
         return results
-
-
-def _prepared(potential: Potential, device: torch.device, dtype: str | torch.dtype | None) -> Potential:
-    """The potential itself when it is ready to use, else a copy that is."""
-    wanted = potential.dtype if dtype is None else resolve_dtype(dtype)
-    here = potential.scale.device
-    if wanted != potential.dtype:
-        potential = potential.with_dtype(wanted)
-    elif potential.training or device != here:
-        potential = copy.deepcopy(potential)
-    return potential.to(device).eval()
