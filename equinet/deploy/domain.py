@@ -14,6 +14,7 @@ from equinet.deploy.scripted import checked_numbers
 from equinet.elements import SYMBOLS
 from equinet.graph import AtomicGraph
 from equinet.models import Potential
+from equinet.models.potential import by_positions
 from equinet_kernels import UVUConv, edge_topology, observe, script, with_ghosts
 
 
@@ -97,12 +98,6 @@ class DomainPotential(nn.Module):
         with observe() as ran:
             self(positions, torch.tensor(self.species[:1] * 2), ends.flip(0), ends, 2, False)
         return ran["ghost_rows_backward", "torch"]
-
-
-def by_positions(value: Tensor, positions: Tensor, again: bool) -> Tensor:
-    """Gradient of a number by positions, [A, 3]; zero where it does not depend on them."""
-    gradient = torch.autograd.grad([value], [positions], retain_graph=again, allow_unused=True)[0]
-    return torch.zeros_like(positions) if gradient is None else gradient
 
 
 class Domain(NamedTuple):

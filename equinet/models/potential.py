@@ -340,3 +340,18 @@ class Potential(nn.Module):
             pairs = self.zbl(lengths, z.index_select(0, topology.senders), z.index_select(0, topology.receivers))  # [E]
             atom_energies = atom_energies + self.segment_sum(pairs, row_ptr)
         return atom_energies, output.features.narrow(0, 0, atoms)
+
+
+def by_positions(energy: Tensor, positions: Tensor, again: bool) -> Tensor:
+    """Gradient of an energy by positions.
+
+    Args:
+        energy: a number.
+        positions: [A, 3], of which it was made.
+        again: whether other gradients of what it was made of follow.
+
+    Returns:
+        [A, 3]; zero where the energy does not depend on them.
+    """
+    gradient = torch.autograd.grad([energy], [positions], retain_graph=again, allow_unused=True)[0]
+    return torch.zeros_like(positions) if gradient is None else gradient

@@ -1,6 +1,8 @@
 """The C++ example, built by its CMakeLists.txt, on what Python exported."""
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +26,10 @@ def energy(request: pytest.FixtureRequest) -> Path:
     content = b"".join(path.read_bytes() for path in sorted(SOURCE.iterdir())) + torch.__version__.encode()
 
     def build(folder: Path) -> None:
-        where = f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}"
-        for command in (["cmake", "-S", str(SOURCE), "-B", str(folder), where], ["cmake", "--build", str(folder)]):
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
+        for command in (["cmake", "-S", str(SOURCE), "-B", str(folder)], ["cmake", "--build", str(folder)]):
+            path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # CMake asks this Python where torch is
+            environment = {**os.environ, "PATH": path}
+            result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             assert result.returncode == 0, result.stdout + result.stderr
 
     return compiled.once(request.config, "energy", content, build) / "energy"
