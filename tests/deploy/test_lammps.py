@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.lammps import Prism
 
 from equinet import Calculator
 from equinet.deploy import export_model
+from equinet.interop.sevennet import import_sevennet
 from equinet.models import Potential
 from equinet.simulate.structures import BUILDERS
 from tests.deploy import lammps_run as lmp
@@ -167,6 +169,26 @@ def test_deleted_atoms_and_empty_domains(ranks: int, models: dict, plugin: Path,
     assert found.energy == pytest.approx(energy, abs=1e-9)
     np.testing.assert_allclose(found.per_atom[:, 0], energies, atol=1e-9)
     np.testing.assert_allclose(found.forces, forces, atol=1e-9)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_sevennet(
+    ranks: int, sevenn_wheel: Path, plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SevenNet-0 imported, exported and run; five layers deep, in a cell smaller than its reach."""
+    monkeypatch.chdir(sevenn_wheel.parent)
+    potential = import_sevennet("7net-0").with_dtype(torch.float64)
+    export_model(potential, "lammps", tmp_path / "7net-0.pt")
+    atoms = bulk("Si", "diamond", 5.43, cubic=True)
+    atoms.numbers[2] = 8
+    atoms.rattle(0.1, seed=1)
+    commands = lmp.setup(atoms, "si", tmp_path, "7net-0.pt", [8, 14]) + lmp.measure("si")
+    lmp.run_well(commands, tmp_path, plugin, ranks)
+    found, (energy, energies, forces, stress) = lmp.read(atoms, "si", tmp_path), expected(potential, atoms)
+    assert found.energy == pytest.approx(energy, abs=1e-9)
+    np.testing.assert_allclose(found.per_atom[:, 0], energies, atol=1e-9)
+    np.testing.assert_allclose(found.forces, forces, atol=1e-9)
+    np.testing.assert_allclose(found.stress, stress, rtol=1e-6, atol=1e-9)
 
 
 def test_real_units(models: dict, plugin: Path, tmp_path: Path) -> None:
