@@ -258,7 +258,7 @@ def test_overlay_and_types_that_are_not_its_own(models: dict, plugin: Path, tmp_
     np.testing.assert_allclose(found.forces, np.vstack([forces, np.zeros(3)]) + lj_forces, atol=1e-9)
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [2])
 def test_dynamics_restarts_and_relaxation(ranks: int, models: dict, plugin: Path, tmp_path: Path) -> None:
     """NVE conserves; NPT runs; a restart goes on; minimize with box/relax ends where the box's pressure is none."""
     potential, model = models["plain"]
@@ -267,8 +267,8 @@ def test_dynamics_restarts_and_relaxation(ranks: int, models: dict, plugin: Path
     style = [command for command in setup if command.startswith("pair_")]
     table = ["thermo_style custom step temp pe etotal press", "thermo_modify norm no format float %.17g"]
     noise = []
-    for steps in (100, 200):
-        dynamics = ["velocity all create 300 7", f"timestep {0.04 / steps}", "fix nve all nve", *table, "thermo 1"]
+    for steps in (60, 120):
+        dynamics = ["velocity all create 300 7", f"timestep {0.024 / steps}", "fix nve all nve", *table, "thermo 1"]
         lmp.run_well([*setup, *dynamics, f"run {steps}"], tmp_path, plugin, ranks)
         noise.append(np.std(np.array(lmp.thermo(tmp_path))[:, 3]))
     assert noise[0] / noise[1] == pytest.approx(4.0, rel=0.15)  # forces are the energy's: its error is of order dt^2
@@ -282,7 +282,7 @@ def test_dynamics_restarts_and_relaxation(ranks: int, models: dict, plugin: Path
     resumed = lmp.thermo(tmp_path)[-1]
     np.testing.assert_allclose(resumed, [float(word) for word in straight.split()], rtol=1e-6)
 
-    relax = [*table, "thermo 1000", "fix box all box/relax aniso 0.0 vmax 0.002", "minimize 0 1e-5 200 2000"]
+    relax = [*table, "thermo 1000", "fix box all box/relax aniso 0.0 vmax 0.002", "minimize 0 1e-5 60 600"]
     lmp.run_well([*setup, *relax, "write_data relaxed.data", *lmp.measure("relaxed")], tmp_path, plugin, ranks)
     steps = lmp.thermo(tmp_path)
     assert steps[-1][2] < steps[0][2] - 0.1

@@ -68,14 +68,21 @@ trainer:
     return path
 
 
+PEAK = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+"""A small process between: the kernel's mark of a new one begins with what the process held that it was forked from."""
+
+
 def peak_of_process(*arguments: str) -> int:
     """Bytes that a process held at most, as the kernel says when it has ended."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "equinet.cli", *arguments], env=environment)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    return usage.ru_maxrss * 1024
+    command = [sys.executable, "-c", PEAK, sys.executable, "-m", "equinet.cli", *arguments]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return int(result.stdout.split()[-1]) * 1024
 
 
 def test_the_budget_bounds_the_peak_of_training(large_config, tmp_path):
