@@ -108,8 +108,8 @@ def test_half_the_memory_gives_half_the_budget_and_nothing_changes(large_config)
         for room in (400e6, 200e6):
             data.memory_fraction = (held(CPU) + room) / there(CPU)
             found.append(find_budget(cli.trainer, cli.model, data))
-        assert found[1].fitting == pytest.approx(found[0].fitting / 2, rel=0.35)
-        assert found[0].fitting * found[0].bytes_per_edge == pytest.approx(400e6, rel=0.3)
+        assert found[1].fitting == pytest.approx(found[0].fitting / 2, rel=0.45)
+        assert found[0].fitting * found[0].bytes_per_edge == pytest.approx(400e6, rel=0.4)
         assert_same(before, dict(cli.model.state_dict()))
         assert_same(states, random_states())
         assert modes == [part.training for part in cli.model.modules()]
