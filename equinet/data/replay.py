@@ -19,19 +19,20 @@ DATA_SET_KEY = "data_set"
 """Of a record's info: the name of the set it is of."""
 
 
-def draw_replay(records: Sequence[Record], count: int, seed: int) -> list[Record]:
+def draw_replay(records: Sequence[Record], count: int, turns: int, seed: int) -> list[Record]:
     """Draw structures at random, each once; the same seed gives the same, and a larger count the same and more.
 
     Args:
         records: of the original data; isolated atoms are not drawn.
-        count: how many.
+        count: how many are wanted at once.
+        turns: for so many times, or as often as there are enough.
         seed: any integer >= 0.
 
     Returns:
         The records in the order of the file.
 
     Raises:
-        InputError: fewer than asked for.
+        InputError: fewer than are wanted at once.
     """
     candidates = [record for record in records if not record.is_isolated_atom]
     if count > len(candidates):
@@ -39,7 +40,7 @@ def draw_replay(records: Sequence[Record], count: int, seed: int) -> list[Record
             f"{count} structures are to be replayed, but there are {len(candidates)}; "
             "give a lower data.replay.ratio, or more structures"
         )
-    chosen = np.random.default_rng(seed).permutation(len(candidates))[:count]
+    chosen = np.random.default_rng(seed).permutation(len(candidates))[: count * turns]
     return [candidates[i] for i in sorted(chosen.tolist())]
 
 

@@ -261,7 +261,11 @@ class TrainCLI(LightningCLI):
         references = start.describe() if start else None
         if references and self.datamodule.replayed:
             count = len(self.datamodule.replayed)
-            references.append(f"replayed: {count} structures of {replay.path}, labelled by the {replay.label}")
+            each = replay.each_epoch(len(self.datamodule.met_records) - count)
+            references.append(
+                f"replayed: {count} structures of {replay.path} in turn, {each} in each epoch, labelled by the "
+                f"{replay.label}"
+            )
         self._say(*summarize(reports, self.datamodule.statistics, check, references), model)
 
     def go_on_command(self) -> str:

@@ -45,7 +45,7 @@ from equinet.errors import InputError
 from equinet.training.batch import BatchDataset
 from equinet.training.finetuning import FineTuning, Replay, Start, new_records, replayed, start_from
 from equinet.training.pace import Pace
-from equinet.training.sampling import BatchLoader, Budget, EpochBatches, Planner, Share
+from equinet.training.sampling import BatchLoader, Budget, EpochBatches, Planner, Share, Turns
 
 VALIDATION = 2
 """Limits of a validation batch, in those of a training batch, unless given: no gradients of weights are taken there."""
@@ -312,13 +312,19 @@ class AtomicDataModule(LightningDataModule):
 
     @cached_property
     def _train_planner(self) -> Planner:
-        return self._planner(self.met_records, lambda: self.train_edges, self.budget)
+        turns = None
+        if self.replayed:
+            new = len(self.met_records) - len(self.replayed)
+            turns = Turns(new, self.replay.each_epoch(new))
+        return self._planner(self.met_records, lambda: self.train_edges, self.budget, turns)
 
     @cached_property
     def _val_planner(self) -> Planner:
         return self._planner(self.val_records, lambda: self.val_edges, self.val_budget)
 
-    def _planner(self, records: Subset, edges: Callable[[], NDArray[np.int64]], budget: Budget) -> Planner:
+    def _planner(
+        self, records: Subset, edges: Callable[[], NDArray[np.int64]], budget: Budget, turns: Turns | None = None
+    ) -> Planner:
         if self.automatic:
             raise InputError(
                 "data.max_edges is auto, but nothing has measured yet what fits; add the callback "
@@ -326,7 +332,7 @@ class AtomicDataModule(LightningDataModule):
             )
         # those of a store take long to count for the first time; without a budget of edges atoms are shared as well
         counts = edges() if budget.edges is not None or store_of(records) is None else None
-        return Planner(columns_of(records), counts, budget, self.seed, lambda frame: records[frame].source)
+        return Planner(columns_of(records), counts, budget, self.seed, lambda frame: records[frame].source, turns)
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled batches of the current epoch; they depend on (seed, epoch, number of processes) alone."""

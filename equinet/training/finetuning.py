@@ -81,7 +81,9 @@ class Replay:
         path: file of structures; null replays nothing.
         label: "file" takes the labels in the file, shifted as E0 was; "parent" those that the parent predicts, for
             structures without labels of its level of theory.
-        ratio: structures replayed for each new one; they are drawn once.
+        ratio: structures replayed in an epoch for each new one.
+        turns: epochs that replay different structures, then the first come again; fewer where the file has not so many.
+            All of them are read, and labelled, before training.
         weight: of each of them in the loss; a new one's is 1.
         keys: names of the keys that hold the labels in the file; null finds them.
     """
@@ -89,6 +91,7 @@ class Replay:
     path: str | None = None
     label: Literal["file", "parent"] = "file"
     ratio: float = 1.0
+    turns: int = 20
     weight: float = 1.0
     keys: LabelKeys = LabelKeys()  # noqa: RUF009 (a frozen dataclass)
 
@@ -96,6 +99,12 @@ class Replay:
         for name in ("ratio", "weight"):
             if not 0.0 < getattr(self, name) < float("inf"):
                 raise InputError(f"data.replay.{name} is {getattr(self, name)}; it must be above 0")
+        if self.turns < 1:
+            raise InputError(f"data.replay.turns is {self.turns}; it must be at least 1")
+
+    def each_epoch(self, new: int) -> int:
+        """Structures replayed in an epoch, beside so many new ones."""
+        return max(1, round(self.ratio * new))
 
 
 @dataclass(frozen=True)
@@ -189,7 +198,7 @@ def new_records(records: Sequence[Record], data_set: str, settings: FineTuning, 
 
 
 def replayed(replay: Replay, start: Start, settings: FineTuning, new: int, modals: Modals, seed: int) -> list[Record]:
-    """Structures to replay, labelled and marked (:mod:`equinet.data.replay`).
+    """Structures to replay in turn, labelled and marked (:mod:`equinet.data.replay`).
 
     Args:
         replay: with a path.
@@ -204,7 +213,7 @@ def replayed(replay: Replay, start: Start, settings: FineTuning, new: int, modal
     """
     path = Path(str(replay.path))
     records = read_structures(path) if replay.label == "parent" else read_records(path, replay.keys)
-    drawn = draw_replay(records, max(1, round(replay.ratio * new)), seed)
+    drawn = draw_replay(records, replay.each_epoch(new), replay.turns, seed)
     _check_elements(start.potential, drawn, settings)
     if settings.new_modal is not None:
         drawn = _of_level(drawn, settings.from_modal or UNNAMED_LEVEL, modals)

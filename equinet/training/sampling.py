@@ -35,6 +35,13 @@ class Share(NamedTuple):
     steps: int
 
 
+class Turns(NamedTuple):
+    """Frames that are not met in every epoch."""
+
+    first: int  # they are this one and all after it
+    each: int  # of them that an epoch meets; the next meets the next so many
+
+
 class Planner:
     """Plans of all epochs of a training set.
 
@@ -44,6 +51,7 @@ class Planner:
         budget: of one batch of one process.
         seed: of the order.
         name: what a frame is called, by its number.
+        turns: where not all frames are met in every epoch.
 
     Raises:
         InputError: a frame that exceeds the budget alone.
@@ -56,9 +64,11 @@ class Planner:
         budget: Budget,
         seed: int,
         name: Callable[[int], str] = "frame {}".format,
+        turns: Turns | None = None,
     ) -> None:
         self.sizes = sizes
         self.seed = seed
+        self.turns = turns
         self.budget = budget
         self.load = sizes.atoms if edges is None else edges
         self._cost = self._costs(edges, name)
@@ -83,10 +93,20 @@ class Planner:
 
     def plan(self, epoch: int, processes: int, done: Sequence[Share] = ()) -> Plan:
         """The batches of an epoch, without the steps that earlier parts of it took with other numbers of processes."""
-        frames = np.arange(len(self.sizes.atoms))
+        frames = self.met(epoch)
         for part, share in enumerate(done):
             frames = np.sort(self._shuffled(frames, epoch, part, share.processes).after(share.steps))
         return self._shuffled(frames, epoch, len(done), processes)
+
+    def met(self, epoch: int) -> Frames:
+        """Frames of an epoch, ascending."""
+        everything = np.arange(len(self.sizes.atoms))
+        if self.turns is None:
+            return everything
+        first, each = self.turns
+        waiting = np.random.default_rng((self.seed, len(everything))).permutation(everything[first:])
+        taken = waiting.take(np.arange(epoch * each, (epoch + 1) * each), mode="wrap")
+        return np.concatenate([everything[:first], np.sort(taken)])
 
     def _shuffled(self, frames: Frames, epoch: int, part: int, processes: int) -> Plan:
         rng = np.random.default_rng((self.seed, epoch, part) if part else (self.seed, epoch))

@@ -131,7 +131,7 @@ def test_the_file_decides_the_architecture(parent):
 def test_replayed_structures_mean_what_they_meant(parent, copper, alloys, label, tmp_path):
     settings, modals = FineTuning(parent), Modals()
     start = start_from(settings, copper, modals)
-    records = replayed(Replay(alloys, label, ratio=0.5, weight=0.1), start, settings, 16, modals, seed=0)
+    records = replayed(Replay(alloys, label, ratio=0.5, turns=1, weight=0.1), start, settings, 16, modals, seed=0)
     assert len(records) == 8
     assert {(r.info["data_set"], r.info["replay_weight"]) for r in records} == {("alloys", 0.1)}
     originals = {record.source: record for record in read_records(alloys)}
@@ -150,7 +150,8 @@ def test_replayed_structures_mean_what_they_meant(parent, copper, alloys, label,
     if label == "parent":  # labels in the file do not matter
         bare = [atoms.copy() for atoms in read(alloys, ":")]
         write(tmp_path / "alloys.extxyz", bare)
-        again = replayed(Replay(str(tmp_path / "alloys.extxyz"), label, ratio=0.5), start, settings, 16, modals, seed=0)
+        unlabelled = Replay(str(tmp_path / "alloys.extxyz"), label, ratio=0.5, turns=1)
+        again = replayed(unlabelled, start, settings, 16, modals, seed=0)
         assert [record.energy for record in again] == [record.energy for record in records]
     # an element that the new data lack is predicted as before
     (aluminium,) = [r for r in read_records(alloys) if set(r.numbers) == {13}][:1]
@@ -164,11 +165,11 @@ def test_replay_of_the_level_a_new_one_started_from(two_levels, copper, alloys):
     new = new_records(copper, "copper", settings, modals)
     assert {record.info["modal"] for record in new} == {"EMT"}
     start = start_from(settings, new, modals)
-    from_file = replayed(Replay(alloys), start, settings, 8, modals, seed=0)
+    from_file = replayed(Replay(alloys, turns=1), start, settings, 8, modals, seed=0)
     originals = {record.source: record.energy for record in read_records(alloys)}
     assert {record.info["modal"] for record in from_file} == {"PBE"}
     assert [record.energy for record in from_file] == [originals[record.source] for record in from_file]
-    predicted = replayed(Replay(alloys, "parent"), start, settings, 8, modals, seed=0)
+    predicted = replayed(Replay(alloys, "parent", turns=1), start, settings, 8, modals, seed=0)
     assert residuals(one_modal(make(["PBE", "R2SCAN"]), "PBE"), predicted) == pytest.approx([0.0] * 8, abs=1e-6)
 
 
@@ -203,6 +204,21 @@ def test_mistakes_are_one_line(parent, two_levels, copper, alloys, tmp_path):
     for name in ("ratio", "weight"):
         with pytest.raises(InputError, match=f"data.replay.{name} is 0.0; it must be above 0"):
             Replay(alloys, **{name: 0.0})
+    with pytest.raises(InputError, match=r"data\.replay\.turns is 0; it must be at least 1"):
+        Replay(alloys, turns=0)
+    assert (
+        len(
+            replayed(
+                Replay(alloys, ratio=0.25),
+                start_from(FineTuning(parent), copper, Modals()),
+                FineTuning(parent),
+                16,
+                Modals(),
+                seed=0,
+            )
+        )
+        == 12
+    )  # fmt: skip all there are
     for settings, match in (
         (FineTuning(parent, from_modal="PBE"), "knows one level of theory; leave out model.finetune.from_modal"),
         (FineTuning(two_levels, from_modal="LDA"), "from_modal is LDA, but .* knows PBE, R2SCAN"),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from equinet.data import Columns
 from equinet.errors import InputError
-from equinet.training.sampling import BatchLoader, Budget, EpochBatches, Planner, Share
+from equinet.training.sampling import BatchLoader, Budget, EpochBatches, Planner, Share, Turns
 
 
 def columns_with(atoms, has_energy, has_forces, has_stress):
@@ -185,3 +185,19 @@ def test_a_structure_larger_than_the_budget_is_named():
     sizes = columns_with(np.array([3, 9]), *[np.ones(2, dtype=bool)] * 3)
     with pytest.raises(InputError, match=r"b\.xyz frame 7 has 90 edges, more than data\.max_edges, which is 80"):
         Planner(sizes, np.array([30, 90]), Budget(edges=80), 0, ["a", "b.xyz frame 7"].__getitem__)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_frames_that_take_turns(processes):
+    """Every epoch meets the others and the next share; all have had their turn before the first comes again."""
+    atoms = np.full(30, 4)
+    columns = columns_with(atoms, *[np.ones(30, dtype=bool)] * 3)
+    planner = Planner(columns, atoms * 10, Budget(structures=3), 0, turns=Turns(10, 5))
+    met = [np.sort(planner.plan(epoch, processes).frames) for epoch in range(8)]
+    assert all(np.array_equal(frames[:10], np.arange(10)) and len(frames) == 15 for frames in met)
+    first, again = (np.sort(np.concatenate([frames[10:] for frames in part])) for part in (met[:4], met[4:]))
+    assert np.array_equal(first, np.arange(10, 30))
+    assert np.array_equal(first, again)
+    taken = planner.plan(1, processes).steps(0, 2)
+    rest = planner.plan(1, 1, [Share(processes, 2)]).frames
+    assert np.array_equal(np.sort(np.concatenate([taken, rest])), met[1])
