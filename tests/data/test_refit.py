@@ -104,13 +104,15 @@ def test_without_energies_there_is_nothing_to_fit():
 
 def test_replay_is_drawn_once_and_marked():
     records = [record([SI] * (n + 2), float(n), info={"weight": 0.5}) for n in range(20)] + [record([H], -1.0)]
-    drawn = draw_replay(records, 6, seed=3)
-    assert drawn == draw_replay(records, 6, seed=3)
-    assert drawn != draw_replay(records, 6, seed=4)
-    assert set(drawn) < set(draw_replay(records, 7, seed=3))
-    assert len(draw_replay(records, 20, seed=0)) == 20  # never an isolated atom
+    drawn = draw_replay(records, 6, 1, seed=3)
+    assert drawn == draw_replay(records, 6, 1, seed=3)
+    assert drawn != draw_replay(records, 6, 1, seed=4)
+    assert set(drawn) < set(draw_replay(records, 7, 1, seed=3))
+    assert len(draw_replay(records, 20, 1, seed=0)) == 20  # never an isolated atom
+    assert len(draw_replay(records, 6, 2, seed=3)) == 12
+    assert len(draw_replay(records, 6, 9, seed=3)) == 20  # as often as there are enough
     with pytest.raises(InputError, match=r"21 structures are to be replayed, but there are 20; give a lower .*ratio"):
-        draw_replay(records, 21, seed=0)
+        draw_replay(records, 21, 1, seed=0)
     (marked,) = mark(drawn[:1], "original", 0.2, modal="PBE")
     assert marked.info == {"weight": 0.5, "replay_weight": 0.2, "data_set": "original", "modal": "PBE"}
     assert drawn[0].info == {"weight": 0.5}
