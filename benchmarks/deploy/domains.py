@@ -28,7 +28,7 @@ from equinet.graph import AtomicGraph, build_graph
 from equinet.models import Potential, load_model
 from equinet.models.compilation import compile_potential
 from equinet.models.compiled import CompiledNequIPArchitecture
-from equinet_kernels import ghosts_of
+from equinet_kernels import edge_topology, ghosts_of
 
 ROUNDS = 5
 
@@ -60,13 +60,14 @@ def by_reach(potential: Potential, graph: AtomicGraph) -> tuple[Callable[[], Ten
     kept = torch.from_numpy(distance[seen] <= reach - potential.cutoff)[whole.receivers]
     cluster = whole._replace(**{name: getattr(whole, name)[kept] for name in ("senders", "receivers", "images")})
     owners = torch.from_numpy(seen % owned)
+    topology = edge_topology(cluster.senders, cluster.receivers, len(seen))
 
     def call() -> Tensor:
         # of the owned atoms' energies alone: each owner adds its own
         with torch.enable_grad():
             positions = cluster.positions.detach().requires_grad_()
-            strain = torch.zeros_like(cluster.cell)
-            _, energies, _ = potential._energies(cluster, positions, strain, None)
+            vectors = potential.edge_vectors(positions, cluster.cell, cluster.batch, cluster.images, topology)
+            energies, _ = potential.from_vectors(vectors, cluster.numbers, topology, len(seen), None)
             (gradient,) = torch.autograd.grad(energies[0, :owned].sum(), positions)
         return torch.zeros(owned, 3, dtype=torch.float64).index_add_(0, owners, -gradient)
 

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from equinet.deploy.header import Header
-from equinet.deploy.references import QUANTITIES, references_of
+from equinet.deploy.references import QUANTITIES
 from equinet.errors import InputError
-from equinet.graph import move
-from equinet.models import Potential
-from equinet.models.tracing import trace, with_distinct_sizes
+from equinet.graph import collate, move
+from equinet.models import Potential, Prediction
+from equinet.models.compilation import drawn_structures
+from equinet.models.tracing import trace
 from equinet_kernels import use
 
 LEVELS = ("DEFAULT", "AVX2", "AVX512")
@@ -39,12 +40,14 @@ def compile_package(potential: Potential, header: Header, files: dict[str, str],
         InputError: torch cannot compile it.
     """
     frozen = potential.frozen()
-    example = references_of(potential)[-1]
-    graph, modal = with_distinct_sizes(move(example.graph(potential.cutoff), potential.scale.device), example.modal())
+    device = potential.scale.device
+    singles = drawn_structures(potential.species, potential.cutoff, seed=0)
+    graph = move(collate(singles), device)
+    modal = torch.arange(len(singles), device=device) % len(potential.modals) if potential.modals else None
     with use("reference" if header.operators == "torch" else None):
         traced = trace(frozen, graph, modal)
         _keep(traced, QUANTITIES)
-        inputs = (*graph, *([] if modal is None else [modal.to(potential.scale.device)]))
+        inputs = (*graph, *([] if modal is None else [modal]))
         atoms, edges, structures = (torch.export.Dim(name) for name in ("atoms", "edges", "structures"))
         # of the fields of a graph, in their order, and of the modal
         sizes = [atoms, atoms, structures, structures, atoms, edges, edges, edges, structures]
@@ -67,8 +70,6 @@ def compile_package(potential: Potential, header: Header, files: dict[str, str],
 
 def _keep(traced: torch.fx.GraphModule, names: tuple[str, ...]) -> None:
     """Of a prediction's fields, return these alone."""
-    from equinet.models import Prediction
-
     (output,) = [node for node in traced.graph.nodes if node.op == "output"]
     fields = dict(zip(Prediction._fields, output.args[0], strict=True))
     output.args = (tuple(fields[name] for name in names),)

@@ -64,7 +64,7 @@ class DomainPotential(nn.Module):
             The moment of atom j is ``W_j = sum_i (r_i - r_j) (x) dE_i/dr_j`` over owned atoms i. Moments sum to the
             virial, and ``sum_j W_j v_j`` is the heat flux of the interactions, exact for any number of layers (Langer
             et al., Phys. Rev. B 108, L100302 (2023)). Where the host adds those of ghosts to their owners it must, in
-            the backward passes of the moments, account for the ghosts' displacements (``csrc/torch/ghosts_host.h``).
+            the backward passes of the moments, account for the ghosts' displacements (``lammps/pair_equinet.cpp``).
         """
         positions = positions.detach().requires_grad_(True)
         atoms, edges = positions.shape[0], senders.shape[0]

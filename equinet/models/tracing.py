@@ -36,7 +36,7 @@ def trace(potential: Potential, graph: AtomicGraph, modal: Tensor | None) -> Gra
         graph: an example.
         modal: of its structures, where there are several levels of theory.
     """
-    graph, modal = with_distinct_sizes(graph, modal)
+    graph, modal = _with_distinct_sizes(graph, modal)
     inputs = [*graph, *([] if modal is None else [modal])]
     traced = make_fx(_Differentiated(potential), tracing_mode="symbolic", _allow_non_fake_inputs=True)(*inputs)
     for node in list(traced.graph.nodes):
@@ -47,7 +47,7 @@ def trace(potential: Potential, graph: AtomicGraph, modal: Tensor | None) -> Gra
     return traced
 
 
-def with_distinct_sizes(graph: AtomicGraph, modal: Tensor | None) -> tuple[AtomicGraph, Tensor | None]:
+def _with_distinct_sizes(graph: AtomicGraph, modal: Tensor | None) -> tuple[AtomicGraph, Tensor | None]:
     """Repeat the example until no two sizes that vary are equal: tracing takes equal sizes for the same size."""
     singles = split(graph)
     modals = [0] * len(singles) if modal is None else modal.tolist()

@@ -1,6 +1,7 @@
 """The C++ example, built by its CMakeLists.txt, on what Python exported."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,8 @@ SOURCE = compiled.ROOT / "equinet" / "deploy" / "cpp"
 @pytest.fixture(scope="module")
 def energy(request: pytest.FixtureRequest) -> Path:
     """The program."""
+    if shutil.which("cmake") is None:
+        pytest.skip("CMake is not installed (pip install cmake)")
     content = b"".join(path.read_bytes() for path in sorted(SOURCE.iterdir())) + torch.__version__.encode()
 
     def build(folder: Path) -> None:

@@ -293,23 +293,19 @@ def test_dynamics_restarts_and_relaxation(ranks: int, models: dict, plugin: Path
     assert expected(potential, relaxed)[0] == pytest.approx(steps[-1][2], abs=1e-6)
 
 
-def broken(word: str, new: str) -> tuple[str, str]:
-    return word, new
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (broken("pair_coeff", "pair_coeff * * C O Au"), "does not know 'Au', only C O Si"),
-        (broken("pair_coeff", "pair_coeff * * C O"), "an element, or NULL, for each of the 3 atom types"),
-        (broken("pair_coeff", "pair_coeff 1 2 C O Si"), "must start with * *"),
-        (broken("newton", "newton off"), "needs newton on"),
-        (broken("units", "units lj"), "units lj are not supported; use metal or real"),
-        (broken("pair_style", "pair_style equinet none.pt"), "no file none.pt"),
-        (broken("pair_style", "pair_style equinet scripted.pt"), "was not exported with --to lammps"),
-        (broken("pair_style", "pair_style equinet bulk.data"), "bulk.data cannot be used"),
-        (broken("pair_style", "pair_style equinet"), "needs a file"),
-        (broken("pair_style", "pair_style equinet MODEL out_freq"), "out_freq needs a value"),
+        (("pair_coeff", "pair_coeff * * C O Au"), "does not know 'Au', only C O Si"),
+        (("pair_coeff", "pair_coeff * * C O"), "an element, or NULL, for each of the 3 atom types"),
+        (("pair_coeff", "pair_coeff 1 2 C O Si"), "must start with * *"),
+        (("newton", "newton off"), "needs newton on"),
+        (("units", "units lj"), "units lj are not supported; use metal or real"),
+        (("pair_style", "pair_style equinet none.pt"), "no file none.pt"),
+        (("pair_style", "pair_style equinet scripted.pt"), "was not exported with --to lammps"),
+        (("pair_style", "pair_style equinet bulk.data"), "bulk.data cannot be used"),
+        (("pair_style", "pair_style equinet"), "needs a file"),
+        (("pair_style", "pair_style equinet MODEL out_freq"), "out_freq needs a value"),
     ],
 )
 def test_bad_input_is_one_line(change: tuple[str, str], words: str, models: dict, plugin: Path, tmp_path: Path) -> None:
