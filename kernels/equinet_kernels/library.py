@@ -65,6 +65,19 @@ def register(
         torch.library.register_autograd(qualified, backward, setup_context=setup_context, lib=_library)
 
 
+def register_plain(name: str, function: Callable[..., None]) -> None:
+    """Register an operator without tensors.
+
+    Args:
+        name: as in the schemas.
+        function: what it does.
+    """
+    with warnings.catch_warnings():
+        if name in _FOREIGN:
+            warnings.filterwarnings("ignore", "(?s).*Overriding a previously registered kernel", UserWarning)
+        _library.impl(name, function, "CompositeImplicitAutograd", allow_override=True)
+
+
 def _eager(kernel: Callable[..., Any]) -> Callable[..., Any]:
     """Launch Triton's kernels at once: the way that a trace can see costs a millisecond a call."""
 

@@ -1,5 +1,9 @@
 """The plugin in LAMMPS itself, on one process and on several."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +12,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.lammps import Prism
+from ase.data import chemical_symbols
 
 from equinet import Calculator
 from equinet.deploy import export_model
@@ -260,20 +265,24 @@ def test_overlay_and_types_that_are_not_its_own(models: dict, plugin: Path, tmp_
 
 @pytest.mark.parametrize("ranks", [2])
 def test_dynamics_restarts_and_relaxation(ranks: int, models: dict, plugin: Path, tmp_path: Path) -> None:
-    """NVE conserves; NPT runs; a restart goes on; minimize with box/relax ends where the box's pressure is none."""
+    """NVE and NPT conserve what they must; a restart goes on; minimize with box/relax ends where pressure is none."""
     potential, model = models["plain"]
     atoms = structures()["bulk"]
     setup = lmp.setup(atoms, "bulk", tmp_path, str(model), SPECIES)
     style = [command for command in setup if command.startswith("pair_")]
     table = ["thermo_style custom step temp pe etotal press", "thermo_modify norm no format float %.17g"]
-    noise = []
-    for steps in (60, 120):
-        dynamics = ["velocity all create 300 7", f"timestep {0.024 / steps}", "fix nve all nve", *table, "thermo 1"]
-        lmp.run_well([*setup, *dynamics, f"run {steps}"], tmp_path, plugin, ranks)
-        noise.append(np.std(np.array(lmp.thermo(tmp_path))[:, 3]))
-    assert noise[0] / noise[1] == pytest.approx(4.0, rel=0.15)  # forces are the energy's: its error is of order dt^2
+    npt = "fix npt all npt temp 300 300 0.05 iso 0 0 0.5"
+    conserved = ["thermo_style custom step temp pe econserve press", table[1], "thermo 1"]
+    for integrator in ("fix nve all nve", npt):
+        noise = []
+        for steps in (60, 120):
+            dynamics = ["velocity all create 300 7", f"timestep {0.024 / steps}", integrator, *conserved]
+            lmp.run_well([*setup, *dynamics, f"run {steps}"], tmp_path, plugin, ranks)
+            noise.append(np.std(np.array(lmp.thermo(tmp_path))[:, 3]))
+        # forces and stresses are the energy's derivatives: its error is of order dt^2
+        assert noise[0] / noise[1] == pytest.approx(4.0, rel=0.15), integrator
 
-    pressure = ["fix npt all npt temp 300 300 0.05 iso 0 0 0.5", "run 20", "write_restart saved.restart", "run 10"]
+    pressure = [npt, "run 20", "write_restart saved.restart", "run 10"]
     lmp.run_well([*setup, dynamics[0], "timestep 0.0005", *table, "thermo 10", *pressure], tmp_path, plugin, ranks)
     lines = (tmp_path / "log.lammps").read_text().splitlines()
     straight = next(line for line in reversed(lines) if line.split()[:1] == ["30"])
@@ -291,6 +300,22 @@ def test_dynamics_restarts_and_relaxation(ranks: int, models: dict, plugin: Path
     relaxed = read(tmp_path / "relaxed.data", format="lammps-data")
     relaxed.numbers = np.array(SPECIES)[relaxed.arrays["type"] - 1]
     assert expected(potential, relaxed)[0] == pytest.approx(steps[-1][2], abs=1e-6)
+
+
+def test_verified_within_python(models: dict, plugin: Path, tmp_path: Path) -> None:
+    """``equinet verify`` on LAMMPS itself, which then runs in the process that has Python's operators."""
+    structures()["bulk"].write(tmp_path / "bulk.extxyz")
+    elements = {chemical_symbols[z]: number + 1 for number, z in enumerate(SPECIES)}
+    commands = [f"plugin load {plugin}", f"pair_style equinet {models['plain'][1]}", "pair_coeff * * C O Si"]
+    keywords = {"lmpcmds": commands, "atom_types": elements, "log_file": "log.lammps", "keep_alive": True}
+    command = [sys.executable, "-m", "equinet.cli", "verify", "--calculator", "ase.calculators.lammpslib:LAMMPSlib"]
+    command += ["--arguments", json.dumps(keywords), "--structure", "bulk.extxyz", "--json", "checks.json"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "LD_LIBRARY_PATH": str(Path(sys.prefix) / "lib")}  # of its MPI
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    passed = [check["name"] for check in json.loads((tmp_path / "checks.json").read_text()) if check["passed"]]
+    assert {"forces = -dE/dx", "stress = dE/dstrain", "energy error is of order dt^2"} < set(passed)
+    assert len(passed) == 11
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,8 @@ def alone(built: Built, tmp_path_factory: pytest.TempPathFactory) -> dict:
 def test_every_operator_is_there_without_equinet(alone):
     assert alone["modules"] == []
     on_gpus = {"uvu_conv", "uvu_conv_backward", "uvu_conv_double_backward"}
-    keys = {name: ["CPU", *(["CUDA"] if name in on_gpus else []), "Meta", "Autograd"] for name in SCHEMAS}
+    with_tensors = [name for name in SCHEMAS if name != "set_ghost_host"]  # which without_equinet.py cannot list
+    keys = {name: ["CPU", *(["CUDA"] if name in on_gpus else []), "Meta", "Autograd"] for name in with_tensors}
     assert alone["kernels"] == keys
 
 

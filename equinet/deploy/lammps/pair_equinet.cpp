@@ -265,7 +265,10 @@ PairEquinet::Result PairEquinet::evaluate(Model& model, bool moments) {
         comm->forward_comm(this, 3);
         host_->displacements = (positions - origins).narrow(0, owned_, count - owned_);
     }
-    equinet_set_ghost_host({host_.get(), &Host::fetch, &Host::give_back});
+    const struct Hosting {  // ends also where an error does not end the process
+        explicit Hosting(Host* host) { equinet_set_ghost_host({host, &Host::fetch, &Host::give_back}); }
+        ~Hosting() { equinet_set_ghost_host({}); }
+    } hosting(host_.get());
     std::vector<torch::jit::IValue> inputs{positions, numbers,
                                            at::from_blob(senders_.data(), {edges}, at::kLong),
                                            at::from_blob(receivers_.data(), {edges}, at::kLong),

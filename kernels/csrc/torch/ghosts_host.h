@@ -16,5 +16,6 @@ struct GhostHost {
 
 }  // namespace equinet
 
-// Replaces the host, for the whole process. A host without functions has no ghosts.
+// Replaces the host, for the whole process, whether this library or Python has the operators. A host without functions
+// has no ghosts.
 extern "C" __attribute__((visibility("default"))) void equinet_set_ghost_host(equinet::GhostHost host);
