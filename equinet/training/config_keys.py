@@ -113,8 +113,8 @@ def changed_keys(began: dict[str, Any], now: dict[str, Any], path: Path) -> list
         path: where the first stands.
 
     Returns:
-        A line for each key that may differ and does. Settings of the data that decide which frame is met when are
-        compared by the data module, with the checkpoint.
+        A line for each key that may differ and does, or that the version which began the run did not know. Settings of
+        the data that decide which frame is met when are compared by the data module, with the checkpoint.
 
     Raises:
         InputError: a key of ``model`` differs: what the checkpoint holds would silently win, or clash.
@@ -123,6 +123,9 @@ def changed_keys(began: dict[str, Any], now: dict[str, Any], path: Path) -> list
     lines = []
     for key in sorted(before.keys() | after.keys()):
         if before.get(key) == after.get(key) or key in ("run_dir", "resume"):
+            continue
+        if key not in before:
+            lines.append(f"{key} is {after[key]}; the version that began the run did not have this setting")
             continue
         if key.startswith("model."):
             raise InputError(

@@ -417,7 +417,7 @@ class AtomicDataModule(LightningDataModule):
                     "restore the file, or start a new run without --ckpt_path"
                 )
         for key, value in self._order().items():
-            if state_dict[key] != value:
+            if state_dict.get(key, value) != value:  # a setting younger than the checkpoint is by default as before
                 raise InputError(
                     f"data.{key} is {value}, but this run began with {state_dict[key]}; "
                     "keep it to resume, or start a new run without --ckpt_path"
@@ -437,8 +437,8 @@ class AtomicDataModule(LightningDataModule):
             "max_atoms": self.budget.atoms,
             "max_edges": self.budget.edges,
         }
-        values |= {"replay": asdict(self.replay)}
-        values |= {"keys": asdict(self.keys), "modals": asdict(self.modals), "weights": asdict(self.weights)}
+        for part in ("replay", "keys", "modals", "weights"):
+            values |= {f"{part}.{name}": value for name, value in asdict(getattr(self, part)).items()}
         return values | {"priors": self.priors}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from equinet.cli.main import main
@@ -175,6 +176,21 @@ def test_resume_auto_takes_over_a_folder_without_a_checkpoint(tiny_config, tmp_p
     assert train_in_process(tiny_config, "--resume", "auto") == 0
     assert run.model.exists()
     assert not (tmp_path / "runs" / "tiny-2").exists()
+
+
+def test_a_run_of_an_earlier_version_goes_on(tiny_config, tmp_path, capsys):
+    """Which had not yet settings that there are now: they are by default what was always done."""
+    run = RunDirectory(tmp_path / "runs" / "tiny")
+    break_off(tiny_config, run, 6)
+    config = yaml.safe_load(run.config.read_text())
+    del config["model"]["tf32"], config["data"]["replay"]["turns"]
+    run.config.write_text(yaml.safe_dump(config))
+    checkpoint = torch.load(run.last, weights_only=False)
+    del checkpoint["AtomicDataModule"]["replay.turns"]
+    torch.save(checkpoint, run.last)
+    assert train_in_process(tiny_config, "--trainer.callbacks", "null", "--resume", "auto") == 0
+    assert "model.tf32 is False; the version that began the run did not have this setting" in capsys.readouterr().out
+    assert run.model.exists()
 
 
 def test_more_processes_go_on_with_what_is_left(tiny_config, tmp_path):
