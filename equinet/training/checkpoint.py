@@ -17,6 +17,7 @@ from equinet.models import save_model
 from equinet.training.module import MONITOR, PotentialModule
 from equinet.training.randomness import random_states, restore_random_states
 from equinet.training.run_directory import RunDirectory
+from equinet.training.sharding import ShardedStrategy
 from equinet.training.signals import StoppedBySignal, StopSignals
 
 
@@ -120,8 +121,9 @@ class Checkpoints(Checkpoint):
         errors = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("val/")}
         self.best = {"epoch": trainer.current_epoch, "step": trainer.global_step} | errors
         trainer.save_checkpoint(self.run.best, weights_only=False)
-        if trainer.is_global_zero:
-            potential = pl_module.best_potential
+        strategy = trainer.strategy
+        potential = strategy.whole_potential() if isinstance(strategy, ShardedStrategy) else pl_module.best_potential
+        if potential is not None and trainer.is_global_zero:
             potential.provenance = self.provenance | {"training": self.best}
             save_model(potential, self.run.model)
 

@@ -28,10 +28,11 @@ from equinet.training.loggers import LoggerName, finish_loggers, make_loggers
 from equinet.training.memory_budget import Found, MeasuredBudget
 from equinet.training.module import PotentialModule
 from equinet.training.precision import tf32_matrices
-from equinet.training.processes import data_parallel, is_first_process, processes_wanted
+from equinet.training.processes import SHARDED, check_strategy, data_parallel, is_first_process, processes_wanted
 from equinet.training.progress import TrainingProgress
 from equinet.training.provenance import collect_provenance, write_provenance
 from equinet.training.run_directory import RunDirectory, new_run, newest_run, resumed_run
+from equinet.training.sharding import ShardedStrategy
 from equinet.training.stopping import EndAtStep
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -56,7 +57,8 @@ SHOWN_TRAINER_KEYS = ("accelerator", "devices", "num_nodes", "max_epochs", "max_
 
 DESCRIPTION = """Train a potential on labelled structures. Every key of the configuration file can be given on the
 command line too; --device (cpu, cuda, cuda:N) and --dtype stand for trainer.accelerator and model.dtype. All of
-Lightning's Trainer arguments are keys of "trainer". Examples: equinet train --config configs/quickstart.yaml;
+Lightning's Trainer arguments are keys of "trainer"; --trainer.strategy fsdp shares out weights, optimiser and average
+between the processes. Examples: equinet train --config configs/quickstart.yaml;
 equinet train --config configs/quickstart.yaml --data.train_path my.extxyz --run_dir runs/mine;
 equinet train --config configs/universal.yaml --data.train_path STORE:train --data.max_edges auto --device cuda;
 equinet train --config runs/mine/config.yaml --resume auto"""
@@ -182,6 +184,7 @@ class TrainCLI(LightningCLI):
         modals = self.config.model.architecture.modals
         if "lammps" in self.config.export and modals:
             raise InputError("export: LAMMPS runs one level of theory, of several; export it later, with --modal NAME")
+        check_strategy(self.config.trainer.strategy, compiled=self.config.model.compile)
         wanted = str(self.config.trainer.accelerator)
         if wanted in ("gpu", "cuda") and not torch.cuda.is_available():
             raise InputError(f"trainer.accelerator is {wanted}, but torch sees no GPU here; use cpu or auto")
@@ -235,6 +238,8 @@ class TrainCLI(LightningCLI):
             chosen.max_epochs = chosen.max_steps = -1  # until it is known how many steps an epoch has
         if processes > 1 and chosen.strategy == "auto":
             chosen.strategy = data_parallel(chosen.accumulate_grad_batches)
+        if chosen.strategy == SHARDED:
+            chosen.strategy = ShardedStrategy()
         chosen.callbacks = callbacks
         chosen.plugins = [*_as_list(chosen.plugins), AtomicCheckpointIO()]
         chosen.logger = [*_as_list(chosen.logger or None), *make_loggers(self.config.loggers, run)] or False

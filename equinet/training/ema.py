@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from equinet.errors import InputError
+from equinet.training.processes import own_part
 
 
 class ExponentialAverage(nn.Module):
@@ -40,7 +41,6 @@ class ExponentialAverage(nn.Module):
         """Take in the weights of ``model`` after an optimiser step."""
         updates = int(self.updates)
         decay = min(self.decay, (1 + updates) / (10 + updates))
-        averages: list[Tensor] = list(self.model.parameters())
-        weights = [weight.detach() for weight in model.parameters()]
+        averages, weights = (list(map(own_part, part.parameters())) for part in (self.model, model))
         torch._foreach_lerp_(averages, weights, 1.0 - decay)
         self.updates += 1

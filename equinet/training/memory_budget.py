@@ -27,6 +27,7 @@ from equinet.training.module import PotentialModule
 from equinet.training.plan import WINDOW
 from equinet.training.randomness import random_states, restore_random_states
 from equinet.training.sampling import Budget, PlannedBatch, Planner
+from equinet.training.sharding import ShardedStrategy
 
 LEAST_STEPS = 100
 """Optimiser steps of an epoch, at least: more memory is no reason to learn from fewer of them. A user who wants larger
@@ -129,7 +130,8 @@ def find_budget(trainer: Trainer, module: PotentialModule, data: AtomicDataModul
     module.to(device)
     available = there(device, max(1, trainer.world_size // trainer.num_nodes))
     allowed = int(data.memory_fraction * available)
-    room = allowed - _optimizer_bytes(module) - (_kept_bytes(data) if device.type == "cpu" else 0)
+    shares = trainer.world_size if isinstance(trainer.strategy, ShardedStrategy) else 1
+    room = allowed - _optimizer_bytes(module) // shares - (_kept_bytes(data) if device.type == "cpu" else 0)
     steps = _Steps(module, data, device)
     stop = max(steps.smallest, _most(trainer, data)[0])
     with _as_before(module), trainer.precision_plugin.train_step_context():

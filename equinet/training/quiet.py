@@ -48,6 +48,8 @@ _WARNINGS = (
     r"The number of training batches \(\d+\) is smaller than the logging interval",
     # `args` is how `equinet train` calls LightningCLI
     r"LightningCLI's args parameter is intended to run from within Python",
+    # nothing is changed in place in what a sharded potential returns
+    r"FSDP2-wrapped module \(FSDPPotential\) returned a view tensor\.",
     # Lightning 2.6 uses a class of torch that is deprecated
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     # Lightning 2.6 calls jsonargparse by a name that is deprecated
