@@ -1,9 +1,9 @@
 """The elastic tensor of a crystal, from stresses under small strains.
 
-C_ij = dS_i / deta_j with Green-Lagrange strain eta and the second Piola-Kirchhoff stress S = J F^-1 sigma F^-T, which
-is the second derivative of the energy by eta over the volume (Wallace, Thermodynamics of Crystals, 1972). It is
-symmetric whatever small stress is left, so that its asymmetry measures the error; without stress it is what engineering
-strain gives. Voigt's order is xx yy zz yz xz xy, shear strains are twice the tensor's; axes are those of the cell given.
+C_ij = dS_i / deta_j with Green-Lagrange strain eta and the second Piola-Kirchhoff stress S = J F^-1 sigma F^-T: the
+second derivative of the energy by eta over the volume (Wallace, Thermodynamics of Crystals, 1972). It is symmetric
+whatever stress is left, so that its asymmetry measures the error; without stress it is what engineering strain gives.
+Voigt's order is xx yy zz yz xz xy, shear strains are twice the tensor's; axes are those of the cell given.
 """
 
 import warnings

@@ -45,17 +45,19 @@ def plain_axes(axes: "Axes") -> None:
 
 
 def plain_asinh(axes: "Axes", width: float) -> None:
-    """A y axis that is linear within the width about 0 and logarithmic beyond, with plain numbers."""
+    """A y axis that is linear within the width about 0 and logarithmic beyond where that is far, with plain numbers."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+    low, high = axes.get_ylim()
+    if max(-low, high) < 10 * width:  # one power of ten needs no logarithm
+        return
     axes.set_yscale("asinh", linear_width=width)
     powers = [width * 10.0**power for power in range(12)]
     low, high = axes.get_ylim()
     marks = [-each for each in reversed(powers)] + [0.0] + powers
     inside = [each for each in marks if low <= each <= high]
-    sparse = (
-        inside if len(inside) < 9 else [each for each in inside if round(math.log10(abs(each / width or 1))) % 2 == 0]
-    )
-    axes.yaxis.set_major_locator(FixedLocator(sparse))
+    if len(inside) > 8:  # every other power
+        inside = [each for each in inside if round(math.log10(abs(each / width or 1))) % 2 == 0]
+    axes.yaxis.set_major_locator(FixedLocator(inside))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
