@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
     atoms = starting_structure(atoms, calculator, arguments.relax, source=str(arguments.structure))
     with progress("straining", strained_cells(settings)) as done:
         result = elastic_tensor(atoms, calculator, settings, done)
-    title = f"{atoms.get_chemical_formula()}, {arguments.model.stem}"
+    title = f"{atoms.get_chemical_formula(empirical=True)}, {arguments.model.stem}"
     figures = {"elastic": lambda: draw_elastic(result, title)}
     paths = write_report(arguments.output, "elastic", result, settings_of(arguments), figures)
     _print(result)

@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
     atoms = starting_structure(atoms, calculator, arguments.relax, False, str(arguments.structure))
     with progress("straining", settings.points) as done:
         result = equation_of_state(atoms, calculator, settings, done)
-    title = f"{atoms.get_chemical_formula()}, {arguments.model.stem}"
+    title = f"{atoms.get_chemical_formula(empirical=True)}, {arguments.model.stem}"
     paths = write_report(
         arguments.output, "eos", result, settings_of(arguments), {"eos": lambda: draw_eos(result, title)}
     )

@@ -46,8 +46,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--points", type=positive_integer, default=61, metavar="N", help="volumes (default: 61)")
     add_modal(parser)
-    add_device_and_dtype(parser)
-    parser.set_defaults(dtype="float64")
+    add_device_and_dtype(parser, "float64")
     arguments = parser.parse_args(argv)
 
     from equinet.cli.progress import progress

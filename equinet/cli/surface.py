@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
     atoms = starting_structure(atoms, calculator, arguments.relax, source=str(arguments.structure))
     with progress("relaxing slabs", None) as done:
         result = surface_energy(atoms, calculator, settings, done)
-    title = f"{atoms.get_chemical_formula('reduce')} ({h} {k} {l}), {arguments.model.stem}"
+    title = f"{atoms.get_chemical_formula(empirical=True)} ({h} {k} {l}), {arguments.model.stem}"
     figures = {"surface": lambda: draw_surface(result, title)}
     paths = write_report(arguments.output, "surface", result, settings_of(arguments), figures)
     _print(result)

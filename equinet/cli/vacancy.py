@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
     atoms = starting_structure(atoms, calculator, arguments.relax, source=str(arguments.structure))
     with progress("relaxing vacancies", None) as done:
         result = vacancy_energies(atoms, calculator, settings, done)
-    title = f"vacancies in {atoms.get_chemical_formula('reduce')}, {arguments.model.stem}"
+    title = f"vacancies in {atoms.get_chemical_formula(empirical=True)}, {arguments.model.stem}"
     figures = {"vacancy": lambda: draw_vacancies(result, title)}
     paths = write_report(arguments.output, "vacancy", result, settings_of(arguments), figures)
     _print(result)
@@ -112,5 +112,8 @@ def _print(result: "VacancyResult") -> None:
             f"{each.site:4} {each.element:2}{each.atoms:7}{each.distance_a:17.2f}{each.unrelaxed_ev:15.4f}"
             f"{each.relaxed_ev:13.4f}"
         )
+    for site, change in result.size_changes_ev.items():
+        known = f"{change:+.4f} eV" if change == change else "unknown, there is one supercell"
+        print(f"site {site}: change from the second largest supercell to the largest: {known}")
     given = ", ".join(f"{element} {value:.4f} eV" for element, value in result.chemical_potentials_ev.items())
     print(f"chemical potentials: {given}")
