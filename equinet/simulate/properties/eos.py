@@ -180,7 +180,7 @@ def draw_eos(result: EosResult, title: str = "") -> "Figure":
     for axes in (left, right):
         axes.axvline(fit.volume_per_atom_a3, color=GREY, linewidth=0.8, linestyle=":")
     right.axhline(0, color=GREY, linewidth=0.8)
-    right.set_title(f"the curve's is off the stress by {result.fit_pressure_mismatch_gpa:.2g} GPa at most", fontsize=9)
+    right.set_title(f"curve and stress differ by {result.fit_pressure_mismatch_gpa:.2g} GPa at most", fontsize=9)
     right.set(xlabel="volume, Å³/atom", ylabel="pressure, GPa")
     right.legend(frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=10)

@@ -52,6 +52,14 @@ def test_slabs_have_whole_layers_wherever_they_are_cut(miller):
         assert (bonds == 4).sum() > 0
 
 
+@pytest.mark.parametrize("miller", [(1, 0, 0), (1, 1, 1), (2, 1, 0)])
+def test_slabs_of_a_compound_have_its_composition(miller):
+    salt = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+    for cut in possible_cuts(salt, miller):
+        symbols = cut_slab(salt, miller, 2, cut).get_chemical_symbols()
+        assert symbols.count("Na") == symbols.count("Cl") == 8
+
+
 def test_diamond_111_has_two_cuts_through_one_bond_or_three():
     silicon = bulk("Si", cubic=True)
     broken = set()
