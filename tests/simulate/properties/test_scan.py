@@ -62,6 +62,14 @@ def test_a_force_that_is_no_derivative_is_flagged():
     assert [flag.split(":")[0] for flag in curve.flags] == ["force is not -dE/dr"]
 
 
+def test_a_sharp_bend_is_no_wrong_force():
+    def bend(r):
+        return morse(r) + 1e-6 * np.sin(r / 1e-5)
+
+    curve = dimer_curve(("Si", "Si"), Pair(bend, lambda r: morse_slope(r) + 0.1 * np.cos(r / 1e-5)), longest=6.0)
+    assert curve.flags == ()
+
+
 def test_a_jump_is_flagged_where_it_is():
     step = Pair(lambda r: morse(r) + 0.3 * (r < 2.345), morse_slope)
     (flag,) = dimer_curve(("Si", "Si"), step, longest=6.0).flags
