@@ -24,10 +24,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", type=Path, help="a model file (*.safetensors)")
 
 
-def add_device_and_dtype(parser: argparse.ArgumentParser) -> None:
-    """Where the model runs and in which precision."""
+def add_device_and_dtype(parser: argparse.ArgumentParser, dtype: str | None = None) -> None:
+    """Where the model runs and in which precision (None: as it was saved)."""
     parser.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu, cuda or cuda:N (default: cpu)")
-    add_dtype(parser)
+    add_dtype(parser, dtype)
 
 
 def add_modal(parser: argparse.ArgumentParser) -> None:
@@ -35,10 +35,13 @@ def add_modal(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--modal", metavar="NAME", help="level of theory, of a model that knows several")
 
 
-def add_dtype(parser: argparse.ArgumentParser) -> None:
-    """In which precision the model is."""
+def add_dtype(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """In which precision the model is (None: as it was saved)."""
     parser.add_argument(
-        "--dtype", choices=("float32", "float64"), help="precision of the model (default: as it was saved)"
+        "--dtype",
+        choices=("float32", "float64"),
+        default=default,
+        help=f"precision of the model (default: {default or 'as it was saved'})",
     )
 
 

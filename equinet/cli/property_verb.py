@@ -29,8 +29,7 @@ def property_parser(verb: str, description: str, example: str) -> argparse.Argum
         "at a minimum is refused)",
     )
     add_modal(parser)
-    add_device_and_dtype(parser)
-    parser.set_defaults(dtype="float64")
+    add_device_and_dtype(parser, "float64")
     return parser
 
 

@@ -36,8 +36,13 @@ def starting_structure(
         source: what the structure is called in an error.
 
     Raises:
-        InputError: it is not at a minimum, with what is missing and how to get it; what a relaxation raises.
+        InputError: it is not at a minimum, with what is missing and how to get it; fixed atoms; no three periodic
+            directions where the cell must be relaxed; what a relaxation raises.
     """
+    if atoms.constraints:
+        raise InputError(f"{source}: some atoms or directions are fixed, which a property cannot have; remove them")
+    if stress_free:
+        check_crystal(atoms, source)
     start = without_results(atoms)
     start.calc = calculator
     if first != "nothing":
@@ -63,3 +68,16 @@ def starting_structure(
                 "(equinet relax --cell, or --relax cell)"
             )
     return start
+
+
+def check_crystal(atoms: Atoms, source: str = "the structure") -> None:
+    """Say that a structure is no crystal.
+
+    Raises:
+        InputError: it is not periodic in three directions, so that it has neither volume nor stress.
+    """
+    if not (atoms.pbc.all() and atoms.cell.rank == 3):
+        raise InputError(
+            f"{source} is periodic in directions {atoms.pbc.tolist()} and has no stress; give a crystal with three "
+            "periodic directions"
+        )
