@@ -22,6 +22,7 @@ VERBS = (
     "info",
     "md",
     "relax",
+    "phonons",
     "verify",
     "import",
     "compile",
