@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from ase import Atoms
 from numpy.typing import NDArray
 
@@ -80,13 +81,19 @@ def hessian(atoms: Atoms, calculator: Any, rows: Sequence[int] | None = None) ->
     """Analytic second derivatives of the energy, [A, N, 3, 3] eV/Angstrom^2, of the atoms given by rows and all.
 
     Raises:
-        InputError: the calculator is not equinet's.
+        InputError: the calculator is not equinet's; a GPU's memory does not suffice.
     """
     if not isinstance(calculator, Calculator):
         raise InputError("only equinet's potentials have an analytic Hessian; use the method displacements")
     potential = calculator.potential
     graph = move(graph_from_atoms(atoms, potential.cutoff), calculator.device)
-    values = potential.hessian(graph, atoms=rows).cpu().numpy()
+    try:
+        values = potential.hessian(graph, atoms=rows).cpu().numpy()
+    except torch.OutOfMemoryError:
+        raise InputError(
+            f"the Hessian of {len(atoms)} atoms does not fit into the memory of {calculator.device}; choose a smaller "
+            "supercell, or displacements"
+        ) from None
     return np.ascontiguousarray(values.reshape(-1, 3, len(atoms), 3).transpose(0, 2, 1, 3))
 
 
