@@ -27,6 +27,7 @@ VERBS = (
     "vacancy",
     "surface",
     "scan",
+    "phonons",
     "verify",
     "import",
     "compile",

@@ -173,15 +173,18 @@ class Potential(nn.Module):
         return self._energies(graph, graph.positions, strain, modal)[0].mean(dim=0)
 
     @torch.jit.unused
-    def hessian(self, graph: AtomicGraph, modal: Optional[Tensor] = None) -> Tensor:
+    def hessian(
+        self, graph: AtomicGraph, modal: Optional[Tensor] = None, atoms: Optional[Sequence[int]] = None
+    ) -> Tensor:
         """Second derivatives of one structure's energy with respect to its positions.
 
         Args:
             graph: one structure.
             modal: as in :meth:`forward`.
+            atoms: whose rows alone are computed, in this order; None for all. The work grows with their number.
 
         Returns:
-            [3N, 3N] eV/Angstrom^2, float64.
+            [3N, 3N] eV/Angstrom^2, float64; [3A, 3N] for A atoms.
 
         Raises:
             InputError: a batch of several structures, or an element the potential does not know.
@@ -193,12 +196,13 @@ class Potential(nn.Module):
         with torch.enable_grad():
             positions = graph.positions.detach().requires_grad_(True)
             energy = self._energies(graph, positions, torch.zeros_like(graph.cell), modal)[0].mean(dim=0).sum()
+            chosen = torch.arange(len(positions)) if atoms is None else torch.tensor(atoms, dtype=torch.int64)
             if not energy.requires_grad:
-                return torch.zeros(positions.numel(), positions.numel(), dtype=positions.dtype)
+                return positions.new_zeros(3 * len(chosen), positions.numel())
             (gradient,) = torch.autograd.grad(energy, positions, create_graph=True)
             rows = [
                 torch.autograd.grad(component, positions, retain_graph=True)[0].flatten()
-                for component in gradient.flatten()
+                for component in gradient[chosen.to(gradient.device)].flatten()
             ]
         return torch.stack(rows)
 
