@@ -30,7 +30,7 @@ def test_all_of_a_run_of_ours(run, trajectory, tmp_path):
         assert report["property"] == name
         assert report["settings"]["trajectory"] == str(trajectory)
         assert (tmp_path / "all" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    assert "rdf all: first peak at 2.53 A, 12.0" in out
+    assert "rdf all: first peak at 2.53 A, 12 neighbours" in out
     assert "msd Cu: not diffusive" in out
     assert "93 degrees of freedom" in out
     drift = json.loads((tmp_path / "all" / "drift.json").read_text())["results"]

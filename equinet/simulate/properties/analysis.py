@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from equinet.errors import InputError
+from equinet.simulate.properties.curves import with_error
 from equinet.simulate.properties.diffusion import diffusion, draw_diffusion
 from equinet.simulate.properties.energy_conservation import (
     EnergyRecorder,
@@ -139,7 +140,7 @@ def summary(name: AnalysisName, found: Any) -> Iterator[str]:
             text = f"rdf {pair}: first peak at {each.first_peak_angstrom:.3g} A"
             if each.coordination_number is not None:
                 text += (
-                    f", {each.coordination_number:.3f} ± {each.coordination_number_error:.3f} neighbours within "
+                    f", {with_error(each.coordination_number, each.coordination_number_error)} neighbours within "
                     f"{each.first_minimum_angstrom:.2f} A"
                 )
             yield text
@@ -148,7 +149,7 @@ def summary(name: AnalysisName, found: Any) -> Iterator[str]:
             error = each.diffusion_error_m2_per_s
             text = f"msd {each.element}: {each.regime}, exponent {each.exponent:.2f} ± {each.exponent_error:.2f}"
             if each.diffusion_m2_per_s is not None:
-                text += f", D = {each.diffusion_m2_per_s:.3g} ± {error:.1g} m^2/s"
+                text += f", D = ({with_error(1e9 * each.diffusion_m2_per_s, 1e9 * (error or 0.0))})e-9 m^2/s"
             elif each.diffusion_below_m2_per_s is not None:
                 text += f", D below {each.diffusion_below_m2_per_s:.2g} m^2/s"
             if each.corrected_m2_per_s is not None:
@@ -162,7 +163,7 @@ def summary(name: AnalysisName, found: Any) -> Iterator[str]:
         )
     else:
         yield (
-            f"drift: {found.drift_mev_per_atom_per_ps:+.4f} ± {found.drift_error_mev_per_atom_per_ps:.4f} meV/atom/ps, "
+            f"drift: {with_error(found.drift_mev_per_atom_per_ps, found.drift_error_mev_per_atom_per_ps)} meV/atom/ps, "
             f"fluctuation {found.fluctuation_mev_per_atom:.2g} meV/atom, {found.mean_temperature_k:.0f} K"
         )
         if not found.constant_energy:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from equinet.errors import InputError
 from equinet.simulate.properties.blocking import windowed_average
-from equinet.simulate.properties.curves import COLORS, banded, panels, symbol
+from equinet.simulate.properties.curves import COLORS, banded, panels, symbol, with_error
 from equinet.simulate.properties.motion import Motion
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def draw_diffusion(found: Diffusion) -> "Figure":
         label = f"{each.element}: {each.regime}"
         if each.diffusion_m2_per_s is not None:
             value, error = 1e9 * each.diffusion_m2_per_s, 1e9 * (each.diffusion_error_m2_per_s or np.nan)
-            label = f"{each.element}: D = {value:.3g} ± {error:.1g}·10⁻⁹ m²/s"
+            label = f"{each.element}: D = ({with_error(value, error)})·10⁻⁹ m²/s"
             line = np.polyfit(time[window], msd[window], 1)
             left.plot(time[window], np.polyval(line, time[window]), color="#000000", linewidth=0.9, linestyle="--")
         banded(left, time, msd, each.msd_error_angstrom2, color, label)

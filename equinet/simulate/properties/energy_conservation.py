@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from equinet.errors import InputError
 from equinet.simulate.dynamics import COLUMNS, drift
 from equinet.simulate.properties.blocking import block_average
-from equinet.simulate.properties.curves import COLORS, panels
+from equinet.simulate.properties.curves import COLORS, panels, with_error
 from equinet.simulate.properties.trajectory import Frame
 from equinet.units import MEV_PER_EV
 
@@ -165,7 +165,9 @@ def draw_energy_conservation(found: EnergyConservation) -> "Figure":
     axis.plot(times, total, color=COLORS[0], linewidth=0.8)
     line = total.mean() + found.drift_mev_per_atom_per_ps * (times - times.mean())
     slope, error = found.drift_mev_per_atom_per_ps, found.drift_error_mev_per_atom_per_ps
-    axis.plot(times, line, color=COLORS[1], linewidth=1.4, label=f"drift {slope:+.2g} ± {error:.1g} meV/atom/ps")
+    axis.plot(times, line, color=COLORS[1], linewidth=1.4, label=f"drift {with_error(slope, error)} meV/atom/ps")
+    if not found.constant_energy:
+        axis.set_title("energy was exchanged with a bath", fontsize=9, loc="left")
     axis.set(xlabel="time (ps)", ylabel="total energy (meV/atom)", xlim=(times[0], times[-1]))
     axis.legend(frameon=False, fontsize=8)
     return figure

@@ -47,7 +47,7 @@ class VibrationalSpectrum:
         time_ps: [lags] of the autocorrelation.
         autocorrelation: [lags] of mass-weighted velocities, 1 at the start.
         frequency_thz: [frequencies] from 0 to the Nyquist frequency.
-        density_per_thz: [frequencies] density of states; its integral is the number of degrees of freedom. Where atoms
+        density_per_thz: [frequencies] density of states; its integral (by trapezoids) is the degrees of freedom. Where atoms
             diffuse it does not vanish at 0; where a molecule turns, that is at low frequencies too.
         density_error_per_thz: standard error, from the blocks.
         degrees_of_freedom: 3 N less 3 of the centre of mass; with fixed atoms 3 of each that moves.
@@ -144,16 +144,15 @@ def draw_vibrational_spectrum(found: VibrationalSpectrum) -> "Figure":
             left.plot(found.frequency_thz, each.density_per_thz, color=color, linewidth=1.1, label=each.element)
             right.plot(found.time_ps, each.autocorrelation, color=color, linewidth=1.0, label=each.element)
         left.legend(frameon=False, fontsize=8)
-    total = np.cumsum(found.density_per_thz)
-    seen = float(found.frequency_thz[np.searchsorted(total, 0.999 * total[-1])])
+    seen = float(found.frequency_thz[found.density_per_thz > 0.01 * found.density_per_thz.max()].max())
     left.set(xlabel="frequency (THz)", ylabel="density of states (1/THz)", ylim=(0, None))
-    left.set_xlim(0, min(1.15 * seen + 2 * found.resolution_thz, found.nyquist_thz))
+    left.set_xlim(0, min(1.1 * seen + found.resolution_thz, found.nyquist_thz))
     upper = left.secondary_xaxis(
         "top", functions=(lambda x: x * WAVENUMBERS_PER_THZ, lambda x: x / WAVENUMBERS_PER_THZ)
     )
     upper.set_xlabel("wavenumber (1/cm)")
     right.axhline(0, color="#999999", linewidth=0.7, zorder=0)
-    right.set(xlabel="time (ps)", ylabel="velocity autocorrelation, mass-weighted", xlim=(0, found.time_ps[-1]))
+    right.set(xlabel="time (ps)", ylabel="velocity autocorrelation", xlim=(0, found.time_ps[-1]))
     return figure
 
 
@@ -185,8 +184,6 @@ def _densities(correlations: Array, dt: float) -> tuple[Array, Array]:
     even[..., : longest + 1] = tapered
     even[..., -longest:] = tapered[..., :0:-1]
     densities = 2 * dt * np.fft.rfft(even, axis=-1).real
-    densities[..., 0] /= 2  # shared with the negative frequencies, so that sums are integrals
-    densities[..., -1] /= 2
     return np.asarray(np.fft.rfftfreq(points, dt), np.float64), densities
 
 

@@ -2,9 +2,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase import units
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from scipy.integrate import trapezoid
 from scipy.signal import lfilter
 
 from equinet.errors import InputError
+from equinet.simulate import run_md
+from equinet.simulate.properties.trajectory import Trajectory
 from equinet.simulate.properties.vibrational_spectrum import draw_vibrational_spectrum, vibrational_spectrum
 from tests.simulate.properties.frames import moved
 from tests.simulate.properties.test_diffusion import BOX, motion_of
@@ -38,7 +44,7 @@ def test_lines_are_where_the_oscillators_are_with_their_kinetic_energies():
     )
     spacing = found.frequency_thz[1]
     assert found.degrees_of_freedom == 9
-    assert np.sum(found.density_per_thz) * spacing == pytest.approx(9)
+    assert trapezoid(found.density_per_thz, found.frequency_thz) == pytest.approx(9)
     np.testing.assert_allclose(np.sort(found.peaks_thz), frequencies, atol=0.05)
     for each, frequency in zip(found.elements, frequencies, strict=True):
         near = abs(found.frequency_thz - frequency) < 3
@@ -69,7 +75,7 @@ def test_autocorrelation_equals_the_sum_over_origins():
 
 def test_error_bars_are_of_independent_runs():
     """Damped noise has a spectrum with a spread; repeated runs scatter as the errors say."""
-    densities, errors = [], []
+    densities, errors, at_rest = [], [], []
     template = motion_of(moved(np.ones((3, 8, 3)), 0.002, BOX))
     for seed in range(24):
         noise = np.random.default_rng(seed).standard_normal((800, 8, 3))
@@ -81,6 +87,11 @@ def test_error_bars_are_of_independent_runs():
         found = vibrational_spectrum(motion, correlation_ps=0.05)
         densities.append(found.density_per_thz[:100:8])
         errors.append(found.density_error_per_thz[:100:8])
+        at_rest.append(found.density_per_thz[0])
+    # sum of a geometric correlation: 4 dof dt (1/2 + 0.9 / (1 - 0.9)), less what the taper takes of it
+    taper = np.cos(np.pi / 2 * np.arange(26) / 25) ** 2
+    expected = 4 * 21 * 0.002 * (np.sum(taper * 0.9 ** np.arange(26)) - 0.5)
+    assert np.mean(at_rest) == pytest.approx(expected, rel=0.05)
     ratio = np.std(densities, axis=0) / np.mean(errors, axis=0)
     assert 0.8 < ratio.mean() < 1.25
 
@@ -116,3 +127,29 @@ def test_what_is_missing_is_named():
         spectrum_of(positions[:100], velocities[:100])
     with pytest.raises(InputError, match="makes no sense"):
         spectrum_of(positions, velocities, correlation_ps=-1.0)
+
+
+def test_lines_of_a_cold_crystal_are_those_of_its_hessian(tmp_path):
+    """Four atoms of copper know phonons of the zone's boundary alone: two lines, degenerate among nine modes."""
+    atoms = bulk("Cu", a=3.59, cubic=True)
+    atoms.calc = EMT()
+    hessian = np.empty((12, 12))
+    for k in range(12):
+        forces = []
+        for step in (1e-4, -1e-4):
+            moved_atoms = atoms.copy()
+            moved_atoms.positions.reshape(-1)[k] += step
+            moved_atoms.calc = atoms.calc
+            forces.append(moved_atoms.get_forces().reshape(-1))
+        hessian[k] = (forces[1] - forces[0]) / 2e-4
+    squares = np.linalg.eigvalsh((hessian + hessian.T) / 2 / atoms.get_masses()[0])[3:]
+    modes = np.sqrt(squares) / (2 * np.pi) * (1000 * units.fs)
+    path = tmp_path / "cold.traj"
+    run_md(atoms, EMT(), ensemble="nve", timestep=10.0, steps=800, temperature=10.0, output=path, interval=1)
+    found = vibrational_spectrum(motion_of(Trajectory(path)), correlation_ps=1.0)
+    low, high = modes[:6], modes[6:]
+    assert np.ptp(low) < 0.01
+    assert np.ptp(high) < 0.01
+    np.testing.assert_allclose(np.sort(found.peaks_thz), [low.mean(), high.mean()], atol=0.15)
+    assert found.resolution_thz == pytest.approx(1.0)
+    assert found.degrees_of_freedom == 9
