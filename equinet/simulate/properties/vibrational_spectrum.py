@@ -47,8 +47,8 @@ class VibrationalSpectrum:
         time_ps: [lags] of the autocorrelation.
         autocorrelation: [lags] of mass-weighted velocities, 1 at the start.
         frequency_thz: [frequencies] from 0 to the Nyquist frequency.
-        density_per_thz: [frequencies] density of states; its integral (by trapezoids) is the degrees of freedom. Where atoms
-            diffuse it does not vanish at 0; where a molecule turns, that is at low frequencies too.
+        density_per_thz: [frequencies] density of states; its integral (by trapezoids) is the degrees of freedom. Where
+            atoms diffuse it does not vanish at 0; where a molecule turns, that is at low frequencies too.
         density_error_per_thz: standard error, from the blocks.
         degrees_of_freedom: 3 N less 3 of the centre of mass; with fixed atoms 3 of each that moves.
         resolution_thz: full width at half maximum of a sharp line: 1 / correlation time, by the Hann window.
