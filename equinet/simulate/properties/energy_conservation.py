@@ -169,5 +169,6 @@ def draw_energy_conservation(found: EnergyConservation) -> "Figure":
     if not found.constant_energy:
         axis.set_title("energy was exchanged with a bath", fontsize=9, loc="left")
     axis.set(xlabel="time (ps)", ylabel="total energy (meV/atom)", xlim=(times[0], times[-1]))
+    axis.margins(y=0.15)  # room for the legend
     axis.legend(frameon=False, fontsize=8)
     return figure
