@@ -43,6 +43,7 @@ def block_average(samples: Array) -> BlockAverage:
         return BlockAverage(mean, error, settled)
     blocks, length = samples, 1
     first = _error(blocks)
+    first = np.where(first < 1e-13 * abs(mean), 0.0, first)  # rounding
     largest = first
     settled = first == 0.0
     error = np.where(settled, 0.0, error)

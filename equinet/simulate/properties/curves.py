@@ -37,7 +37,7 @@ def banded(axis: Any, x: Any, y: Any, error: Any, color: str, label: str, style:
 
 def with_error(value: float, error: float) -> str:
     """Both to the two leading digits of the error, as "4.29 ± 0.21"."""
-    if not (np.isfinite(error) and error > 0):
+    if not (np.isfinite(error) and error > 1e-12 * abs(value)):
         return f"{value:.4g}"
     decimals = max(0, 1 - int(np.floor(np.log10(error))))
     return f"{value:.{decimals}f} ± {error:.{decimals}f}"

@@ -277,5 +277,6 @@ def _first_shell(curve: Array, error: Array, width: float) -> tuple[int | None, 
     empty = np.flatnonzero(curve[first:end] == 0)
     if len(empty):
         gap = empty[: int(np.argmax(np.append(np.diff(empty) > 1, True))) + 1]
-        lowest = first + int(gap[len(gap) // 2])
+        ends = first + int(gap[-1]) == len(curve) - 1  # nothing comes after it
+        lowest = first + int(gap[0] if ends else gap[len(gap) // 2])
     return peak, lowest
