@@ -21,6 +21,7 @@ VERBS = (
     "predict",
     "info",
     "md",
+    "analyze",
     "relax",
     "eos",
     "elastic",

@@ -1,0 +1,124 @@
+"""Frames of a trajectory as analyses want them: one at a time, the same atoms in each, with the time where it is known.
+
+Anything ASE reads frame by frame is streamed, and torch-sim's HDF5 files (:mod:`.torchsim_hdf5`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms, units
+from numpy.typing import NDArray
+
+from equinet.data.files import iterate_atoms
+from equinet.errors import InputError
+from equinet.simulate.properties import torchsim_hdf5
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One moment.
+
+    Attributes:
+        number: in the file, from 0.
+        numbers: [N] atomic numbers.
+        positions: [N, 3] Angstrom, wrapped or not.
+        cell: [3, 3], rows are lattice vectors, Angstrom.
+        pbc: [3].
+        masses: [N] amu.
+        velocities: [N, 3] Angstrom/ps; None where the file has none.
+        potential_energy: eV; None where the file has none.
+        time_ps: None where it is not known.
+    """
+
+    number: int
+    numbers: NDArray[np.int64]
+    positions: Array
+    cell: Array
+    pbc: NDArray[np.bool_]
+    masses: Array
+    velocities: Array | None = None
+    potential_energy: float | None = None
+    time_ps: float | None = None
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A file, and which of its frames; iterated as often as one likes, it is read anew each time.
+
+    Attributes:
+        path: the file.
+        start: first frame.
+        stop: the frame before which to stop; None: the end.
+        every: take one frame in so many.
+        timestep_fs: of the dynamics, for files that do not tell the time.
+        interval: steps between frames, for files without step numbers.
+    """
+
+    path: Path
+    start: int = 0
+    stop: int | None = None
+    every: int = 1
+    timestep_fs: float | None = None
+    interval: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.start < 0 or self.every < 1 or (self.stop is not None and self.stop <= self.start):
+            raise InputError(
+                f"frames from {self.start} to {self.stop} by {self.every} make no sense; give 0 <= --start < --stop "
+                "and --every of 1 or more"
+            )
+        if self.timestep_fs is not None and not (np.isfinite(self.timestep_fs) and self.timestep_fs > 0):
+            raise InputError(f"a time step of {self.timestep_fs} fs makes no sense; give a number above 0")
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames.
+
+        Raises:
+            InputError: the file cannot be read or has no such frames; the atoms change.
+        """
+        numbers = None
+        stop = None if self.stop is None else self.stop - self.start
+        for number, atoms, step in islice(self._read(), 0, stop, self.every):
+            if numbers is None:
+                numbers = atoms.numbers
+            elif not np.array_equal(numbers, atoms.numbers):
+                raise InputError(
+                    f"{self.path} frame {number}: not the atoms of the frames before, in the same order; a trajectory "
+                    "of one system is needed (--start, --stop)"
+                )
+            yield self._frame(number, atoms, step)
+        if numbers is None:
+            raise InputError(f"{self.path}: no frames from number {self.start} on; give a smaller --start")
+
+    def _read(self) -> Iterator[tuple[int, Atoms, int | None]]:
+        if self.path.suffix in torchsim_hdf5.SUFFIXES:
+            yield from torchsim_hdf5.read(self.path, self.start)
+            return
+        for number, atoms in iterate_atoms(self.path, start=self.start):
+            step = atoms.info.get("step")
+            yield number, atoms, int(step) if isinstance(step, int | np.integer) else None
+
+    def _frame(self, number: int, atoms: Atoms, step: int | None) -> Frame:
+        if step is None and self.interval is not None:
+            step = number * self.interval
+        time = atoms.info.get("time_ps")
+        if time is None and step is not None and self.timestep_fs is not None:
+            time = step * self.timestep_fs / 1000
+        velocities = atoms.get_velocities() if atoms.has("momenta") and np.any(atoms.get_momenta()) else None
+        results = {} if atoms.calc is None else atoms.calc.results
+        return Frame(
+            number=number,
+            numbers=atoms.numbers.astype(np.int64),
+            positions=atoms.positions,
+            cell=atoms.cell.array,
+            pbc=atoms.pbc,
+            masses=atoms.get_masses(),
+            velocities=None if velocities is None else velocities * (1000 * units.fs),
+            potential_energy=float(results["energy"]) if "energy" in results else None,
+            time_ps=None if time is None else float(time),
+        )
