@@ -26,9 +26,9 @@ def main(argv: list[str]) -> int:
     """
     arguments = _parser().parse_args(argv)
     from equinet.cli.progress import progress
-    from equinet.simulate.properties.analysis import ANALYSES, Settings, analyze, figures_of, summary
+    from equinet.simulate.analysis.analyze import ANALYSES, Settings, analyze, figures_of, summary
+    from equinet.simulate.analysis.trajectory import Trajectory
     from equinet.simulate.properties.report import prepare_folder, write_report
-    from equinet.simulate.properties.trajectory import Trajectory
 
     asked = [name for name in ANALYSES if getattr(arguments, name)]
     trajectory = Trajectory(

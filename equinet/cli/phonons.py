@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from equinet.simulate.properties.normal_modes import NormalModes
-    from equinet.simulate.properties.phonons_result import Phonons
+    from equinet.simulate.properties.phonons.result import Phonons
 
 HELP = "phonon bands, density of states and thermodynamics; of a molecule, its normal modes"
 
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
             "--allow-stress; leave them out"
         )
     if crystal:
-        from equinet.simulate.properties.phonons_supercell import check_tension, require_phonopy
+        from equinet.simulate.properties.phonons.supercell import check_tension, require_phonopy
 
         require_phonopy()
     source, cell_free = str(arguments.structure), crystal and not arguments.allow_stress
@@ -86,9 +86,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _crystal(arguments: argparse.Namespace, calculator: Any, start: "Atoms") -> int:
     from equinet.cli.progress import progress
-    from equinet.simulate.properties.phonons import phonons
-    from equinet.simulate.properties.phonons_report import write_phonons
-    from equinet.simulate.properties.phonons_result import PhononSettings
+    from equinet.simulate.properties.phonons.calculation import phonons
+    from equinet.simulate.properties.phonons.report import write_phonons
+    from equinet.simulate.properties.phonons.result import PhononSettings
 
     settings = PhononSettings(
         method=arguments.method or "displacements",

@@ -9,7 +9,7 @@ import pytest
 from ase.build import bulk
 
 from equinet.simulate import Calculator
-from equinet.simulate.properties.phonons_result import PhononSettings
+from equinet.simulate.properties.phonons.result import PhononSettings
 from equinet.simulate.structures import molecule
 
 pytest.importorskip("phonopy", reason="phonopy is an extra")
@@ -81,6 +81,6 @@ def test_defaults_are_those_of_the_function(run, model_file, diamond, tmp_path, 
         seen.append(settings)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("equinet.simulate.properties.phonons.phonons", record)
+    monkeypatch.setattr("equinet.simulate.properties.phonons.calculation.phonons", record)
     assert run("phonons", model_file, diamond, "--allow-stress", "-o", tmp_path / "out")[0] == 130
     assert seen == [PhononSettings()]

@@ -135,7 +135,7 @@ def dimer_curve(
 
 def draw_dimers(curves: Sequence[DimerCurve], title: str = "") -> "Figure":
     """A panel for each pair: the energy, linear about 0 and logarithmic far from it; minima as dots."""
-    from equinet.simulate.properties.panels import BLUE, GREY, RED, panels, plain_asinh
+    from equinet.simulate.panels import BLUE, GREY, RED, panels, plain_asinh
 
     columns = min(4, len(curves))
     rows = -(-len(curves) // columns)

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from equinet.simulate.panels import BLUE, COLORS, GREEN, GREY, ORANGE, plain_axes
 from equinet.simulate.properties.elastic import VOIGT, ElasticResult, ElasticTensor
 from equinet.simulate.properties.moduli import young_modulus
-from equinet.simulate.properties.panels import BLUE, COLORS, GREEN, GREY, ORANGE, plain_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

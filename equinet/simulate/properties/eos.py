@@ -147,7 +147,7 @@ def equation_of_state(
 
 def draw_eos(result: EosResult, title: str = "") -> "Figure":
     """Energies above the minimum with the curve, and pressures: from the stress, from the energies, of the curve."""
-    from equinet.simulate.properties.panels import BLUE, GREY, ORANGE, panels
+    from equinet.simulate.panels import BLUE, GREY, ORANGE, panels
 
     figure, (left, right) = panels(2, width=4.0, height=3.4)
     fit, count = result.fits[0], result.atoms

@@ -11,9 +11,9 @@ from ase import Atoms, units
 from numpy.typing import NDArray
 
 from equinet.errors import DataWarning, InputError
-from equinet.simulate.properties.phonons_force_constants import forces_of, hessian
-from equinet.simulate.properties.phonons_report import ELEMENT_COLORS, INVERSE_CM_PER_THZ, RED
-from equinet.simulate.properties.phonons_result import IMAGINARY_THZ, Method, check_displacement
+from equinet.simulate.properties.phonons.force_constants import forces_of, hessian
+from equinet.simulate.properties.phonons.report import ELEMENT_COLORS, INVERSE_CM_PER_THZ, RED
+from equinet.simulate.properties.phonons.result import IMAGINARY_THZ, Method, check_displacement
 from equinet.simulate.properties.report import write_report
 
 if TYPE_CHECKING:

@@ -216,7 +216,7 @@ def possible_cuts(atoms: Atoms, miller: tuple[int, int, int]) -> list[float]:
 
 def draw_surface(result: SurfaceResult, title: str = "") -> "Figure":
     """Surface energies over the thickness of the slab."""
-    from equinet.simulate.properties.panels import BLUE, ORANGE, panels
+    from equinet.simulate.panels import BLUE, ORANGE, panels
 
     figure, (axes,) = panels(1, width=5.0, height=3.6)
     thickness = [slab.thickness_a for slab in result.slabs]

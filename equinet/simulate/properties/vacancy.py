@@ -195,7 +195,7 @@ def chemical_potentials(
 
 def draw_vacancies(result: VacancyResult, title: str = "") -> "Figure":
     """Formation energies over the size of the supercell."""
-    from equinet.simulate.properties.panels import COLORS, panels
+    from equinet.simulate.panels import COLORS, panels
 
     figure, (axes,) = panels(1, width=5.0, height=3.6)
     for color, (site, energy) in zip(COLORS * 9, result.formation_energies_ev.items(), strict=False):

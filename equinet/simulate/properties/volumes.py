@@ -95,7 +95,7 @@ def volume_scan(
 
 def draw_volumes(scan: VolumeScan, title: str = "") -> "Figure":
     """Energy and pressure over the volume."""
-    from equinet.simulate.properties.panels import BLUE, GREY, RED, panels, plain_asinh
+    from equinet.simulate.panels import BLUE, GREY, RED, panels, plain_asinh
 
     figure, (left, right) = panels(2, width=4.0, height=3.4)
     color = RED if scan.flags else BLUE

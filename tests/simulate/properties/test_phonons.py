@@ -13,10 +13,10 @@ from ase.calculators.lj import LennardJones
 from equinet.data import graph_from_atoms
 from equinet.errors import DataWarning, InputError
 from equinet.simulate import Calculator
-from equinet.simulate.properties.phonons import phonons
-from equinet.simulate.properties.phonons_report import phonons_figure, write_phonons
-from equinet.simulate.properties.phonons_result import PhononSettings
-from equinet.simulate.properties.phonons_supercell import growing_supercells, standing
+from equinet.simulate.properties.phonons.calculation import phonons
+from equinet.simulate.properties.phonons.report import phonons_figure, write_phonons
+from equinet.simulate.properties.phonons.result import PhononSettings
+from equinet.simulate.properties.phonons.supercell import growing_supercells, standing
 from tests.simulate.conftest import small_potential
 
 phonopy = pytest.importorskip("phonopy", reason="phonopy is an extra")

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from equinet.errors import InputError
 from equinet.graph import pair_distances
 from equinet.graph.periodic import complete_cell, heights
-from equinet.simulate.properties.blocking import BlockSums, block_average
-from equinet.simulate.properties.curves import COLORS, TOTAL, banded, panels, symbol
-from equinet.simulate.properties.trajectory import Frame
+from equinet.simulate.analysis.blocking import BlockSums, block_average
+from equinet.simulate.analysis.curves import TOTAL, banded, symbol
+from equinet.simulate.analysis.trajectory import Frame
+from equinet.simulate.panels import COLORS, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

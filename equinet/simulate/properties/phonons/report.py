@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equinet.files import replacing
-from equinet.simulate.properties.phonons_result import IMAGINARY_THZ, Phonons
+from equinet.simulate.properties.phonons.result import IMAGINARY_THZ, Phonons
 from equinet.simulate.properties.report import write_report
 
 if TYPE_CHECKING:

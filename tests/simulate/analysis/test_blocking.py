@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from equinet.simulate.properties.blocking import BlockSums, block_average
+from equinet.simulate.analysis.blocking import BlockSums, block_average
 
 
 def autoregressive(phi, steps, runs, seed=0):

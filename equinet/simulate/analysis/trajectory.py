@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from equinet.data.files import iterate_atoms
 from equinet.errors import InputError
-from equinet.simulate.properties import torchsim_hdf5
+from equinet.simulate.analysis import torchsim_hdf5
 
 Array = NDArray[np.float64]
 

@@ -8,9 +8,10 @@ from ase import units
 from numpy.typing import NDArray
 
 from equinet.errors import InputError
-from equinet.simulate.properties.blocking import windowed_average
-from equinet.simulate.properties.curves import COLORS, banded, panels, symbol, with_error
-from equinet.simulate.properties.motion import Motion
+from equinet.simulate.analysis.blocking import windowed_average
+from equinet.simulate.analysis.curves import banded, symbol, with_error
+from equinet.simulate.analysis.motion import Motion
+from equinet.simulate.panels import COLORS, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

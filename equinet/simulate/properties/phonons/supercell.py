@@ -9,7 +9,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from equinet.errors import InputError
-from equinet.simulate.properties.phonons_result import PhononSettings
+from equinet.simulate.properties.phonons.result import PhononSettings
 
 Matrix = NDArray[np.int64]
 

@@ -1,15 +1,16 @@
 """The vibrational density of states from velocities: power spectrum of the mass-weighted velocity autocorrelation."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equinet.errors import InputError
-from equinet.simulate.properties.blocking import FEWEST_BLOCKS
-from equinet.simulate.properties.curves import COLORS, TOTAL, banded, panels, symbol
-from equinet.simulate.properties.motion import Motion
+from equinet.simulate.analysis.blocking import FEWEST_BLOCKS
+from equinet.simulate.analysis.curves import TOTAL, banded, symbol
+from equinet.simulate.analysis.motion import Motion
+from equinet.simulate.panels import COLORS, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -147,9 +148,8 @@ def draw_vibrational_spectrum(found: VibrationalSpectrum) -> "Figure":
     seen = float(found.frequency_thz[found.density_per_thz > 0.01 * found.density_per_thz.max()].max())
     left.set(xlabel="frequency (THz)", ylabel="density of states (1/THz)", ylim=(0, None))
     left.set_xlim(0, min(1.1 * seen + found.resolution_thz, found.nyquist_thz))
-    upper = left.secondary_xaxis(
-        "top", functions=(lambda x: x * WAVENUMBERS_PER_THZ, lambda x: x / WAVENUMBERS_PER_THZ)
-    )
+    to_wavenumbers: Any = (lambda x: x * WAVENUMBERS_PER_THZ, lambda x: x / WAVENUMBERS_PER_THZ)
+    upper = left.secondary_xaxis("top", functions=to_wavenumbers)
     upper.set_xlabel("wavenumber (1/cm)")
     right.axhline(0, color="#999999", linewidth=0.7, zorder=0)
     right.set(xlabel="time (ps)", ylabel="velocity autocorrelation", xlim=(0, found.time_ps[-1]))

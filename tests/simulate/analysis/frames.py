@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from equinet.simulate.properties.trajectory import Frame
+from equinet.simulate.analysis.trajectory import Frame
 
 
 def frame(positions, cell=None, number=0, numbers=None, velocities=None, time=None, pbc=True, masses=None, energy=None):

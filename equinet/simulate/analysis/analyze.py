@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from equinet.errors import InputError
-from equinet.simulate.properties.curves import with_error
-from equinet.simulate.properties.diffusion import diffusion, draw_diffusion
-from equinet.simulate.properties.energy_conservation import (
+from equinet.simulate.analysis.curves import with_error
+from equinet.simulate.analysis.diffusion import diffusion, draw_diffusion
+from equinet.simulate.analysis.energy_conservation import (
     EnergyRecorder,
     draw_energy_conservation,
     energy_conservation,
     read_energy_log,
 )
-from equinet.simulate.properties.motion import Motion, MotionRecorder
-from equinet.simulate.properties.radial_distribution import RadialDistributionRecorder, draw_radial_distribution
-from equinet.simulate.properties.trajectory import Trajectory
-from equinet.simulate.properties.vibrational_spectrum import draw_vibrational_spectrum, vibrational_spectrum
+from equinet.simulate.analysis.motion import Motion, MotionRecorder
+from equinet.simulate.analysis.radial_distribution import RadialDistributionRecorder, draw_radial_distribution
+from equinet.simulate.analysis.trajectory import Trajectory
+from equinet.simulate.analysis.vibrational_spectrum import draw_vibrational_spectrum, vibrational_spectrum
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,14 +5,14 @@ from ase.calculators.emt import EMT
 
 from equinet.errors import InputError
 from equinet.simulate import run_md
-from equinet.simulate.properties.energy_conservation import (
+from equinet.simulate.analysis.energy_conservation import (
     EnergyRecorder,
     EnergySeries,
     draw_energy_conservation,
     energy_conservation,
     read_energy_log,
 )
-from equinet.simulate.properties.trajectory import Trajectory
+from equinet.simulate.analysis.trajectory import Trajectory
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from scipy.signal import lfilter
 
 from equinet.errors import InputError
 from equinet.simulate import run_md
-from equinet.simulate.properties.trajectory import Trajectory
-from equinet.simulate.properties.vibrational_spectrum import draw_vibrational_spectrum, vibrational_spectrum
-from tests.simulate.properties.frames import moved
+from equinet.simulate.analysis.trajectory import Trajectory
+from equinet.simulate.analysis.vibrational_spectrum import draw_vibrational_spectrum, vibrational_spectrum
+from tests.simulate.analysis.frames import moved
 from tests.simulate.properties.test_diffusion import BOX, motion_of
 
 DT = 0.002

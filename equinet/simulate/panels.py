@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure  # imported late: it takes half a second
 
 BLUE, ORANGE, GREEN, RED, GREY = "#1f5fa8", "#d9772b", "#2a8f6a", "#b0405a", "#777777"
-COLORS = (BLUE, ORANGE, GREEN, "#7d5fb0", "#3f9fc0", RED)
+COLORS = (BLUE, ORANGE, GREEN, RED, "#7d5fb0", "#3f9fc0", "#8c6b3f", "#c95fa0")
 """Told apart by people who do not see red and green alike."""
 
 

@@ -5,9 +5,9 @@ import pytest
 from ase import units
 
 from equinet.errors import InputError
-from equinet.simulate.properties.diffusion import diffusion, draw_diffusion
-from equinet.simulate.properties.motion import MotionRecorder
-from tests.simulate.properties.frames import frame, moved
+from equinet.simulate.analysis.diffusion import diffusion, draw_diffusion
+from equinet.simulate.analysis.motion import MotionRecorder
+from tests.simulate.analysis.frames import frame, moved
 
 BOX = np.array([[8.0, 0.0, 0.0], [3.0, 7.0, 0.0], [-2.0, 1.0, 9.0]])
 A2_PER_PS = 1e-8

@@ -10,10 +10,11 @@ from ase import units
 from numpy.typing import NDArray
 
 from equinet.errors import InputError
+from equinet.simulate.analysis.blocking import block_average
+from equinet.simulate.analysis.curves import with_error
+from equinet.simulate.analysis.trajectory import Frame
 from equinet.simulate.dynamics import COLUMNS, drift
-from equinet.simulate.properties.blocking import block_average
-from equinet.simulate.properties.curves import COLORS, panels, with_error
-from equinet.simulate.properties.trajectory import Frame
+from equinet.simulate.panels import COLORS, panels
 from equinet.units import MEV_PER_EV
 
 if TYPE_CHECKING:

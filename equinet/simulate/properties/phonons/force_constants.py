@@ -13,7 +13,7 @@ from equinet.errors import InputError
 from equinet.graph import move
 from equinet.simulate.calculator import Calculator
 from equinet.simulate.prediction import predict
-from equinet.simulate.properties.phonons_supercell import ase_atoms
+from equinet.simulate.properties.phonons.supercell import ase_atoms
 
 Array = NDArray[np.float64]
 OnStructure = Callable[[int], None]

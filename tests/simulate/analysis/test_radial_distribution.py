@@ -5,8 +5,8 @@ import pytest
 from ase.build import bulk
 
 from equinet.errors import InputError
-from equinet.simulate.properties.radial_distribution import draw_radial_distribution, radial_distribution
-from tests.simulate.properties.frames import frame
+from equinet.simulate.analysis.radial_distribution import draw_radial_distribution, radial_distribution
+from tests.simulate.analysis.frames import frame
 
 TRICLINIC = np.array([[9.0, 0.0, 0.0], [3.0, 8.0, 0.0], [-2.0, 1.5, 7.0]])
 

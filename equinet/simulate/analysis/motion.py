@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from equinet.errors import InputError
 from equinet.graph.periodic import complete_cell
-from equinet.simulate.properties.trajectory import Frame
+from equinet.simulate.analysis.trajectory import Frame
 
 Array = NDArray[np.float64]
 Single = NDArray[np.float32]

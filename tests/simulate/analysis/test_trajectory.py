@@ -9,7 +9,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from equinet.errors import InputError
 from equinet.simulate import run_md
-from equinet.simulate.properties.trajectory import Trajectory
+from equinet.simulate.analysis.trajectory import Trajectory
 
 
 def copper(skewed=False):

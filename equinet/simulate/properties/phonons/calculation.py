@@ -10,8 +10,8 @@ from ase.cell import Cell
 from numpy.typing import NDArray
 
 from equinet.errors import DataWarning, InputError
-from equinet.simulate.properties.phonons_force_constants import from_displacements, from_hessian, sum_rule_residual
-from equinet.simulate.properties.phonons_result import (
+from equinet.simulate.properties.phonons.force_constants import from_displacements, from_hessian, sum_rule_residual
+from equinet.simulate.properties.phonons.result import (
     CONVERGED_THZ,
     IMAGINARY_THZ,
     AcousticSumRule,
@@ -25,7 +25,7 @@ from equinet.simulate.properties.phonons_result import (
     SupercellStep,
     Thermal,
 )
-from equinet.simulate.properties.phonons_supercell import (
+from equinet.simulate.properties.phonons.supercell import (
     chosen_supercell,
     growing_supercells,
     mesh_of,
