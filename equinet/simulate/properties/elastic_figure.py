@@ -64,7 +64,7 @@ def _young(axes: "Axes", tensor: ElasticTensor) -> None:
 
 def _lines(axes: "Axes", tensor: ElasticTensor) -> None:
     percent = 100 * tensor.strains
-    for component, color in enumerate(COLORS):
+    for component, color in enumerate(COLORS[:6]):
         modulus = tensor.stiffness_gpa[component, component]
         axes.plot(percent, modulus * tensor.strains, color=color, linewidth=1, alpha=0.8)
         stresses = tensor.stresses_gpa[component, :, component]

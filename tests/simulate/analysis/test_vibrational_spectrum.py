@@ -13,7 +13,7 @@ from equinet.simulate import run_md
 from equinet.simulate.analysis.trajectory import Trajectory
 from equinet.simulate.analysis.vibrational_spectrum import draw_vibrational_spectrum, vibrational_spectrum
 from tests.simulate.analysis.frames import moved
-from tests.simulate.properties.test_diffusion import BOX, motion_of
+from tests.simulate.analysis.test_diffusion import BOX, motion_of
 
 DT = 0.002
 
