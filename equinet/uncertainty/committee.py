@@ -22,6 +22,7 @@ class Committee:
     """
 
     kind = "committee"
+    features_fixed = False
 
     def __init__(self, members: Sequence[Potential]) -> None:
         if len(members) < 2:

@@ -56,13 +56,16 @@ class Uncertainty:
         """Predict a batch on the model's device."""
         spread = self.source(graph)
         sizes = atoms_per_graph(graph).cpu().numpy()
+        species = self.species(graph)
+        distances = self.support.distances(spread.features, species)
+        of = sigma_variances(self.source, spread, graph, distances)
         stress = self.calibrations.get("stress, sigma")
         return Estimate(
             spread.prediction,
-            self.calibrations["energy, sigma"].sigma(_numpy(spread.energy) / sizes) * np.sqrt(sizes),
-            self.calibrations["forces, sigma"].sigma(_numpy(spread.forces)),
-            np.full(len(sizes), np.nan) if stress is None else stress.sigma(_numpy(spread.stress)),
-            _numpy(self.support.scores(spread.features, self.species(graph))),
+            self.calibrations["energy, sigma"].sigma(of.energy) * np.sqrt(sizes),
+            self.calibrations["forces, sigma"].sigma(of.forces),
+            np.full(len(sizes), np.nan) if stress is None else stress.sigma(of.stress),
+            _numpy(self.support.scores(distances, species)),
         )
 
     def species(self, graph: AtomicGraph) -> Tensor:
@@ -78,22 +81,46 @@ class Variances(NamedTuple):
     stress: Array
 
 
-def variances(spread: Spread, graph: AtomicGraph, support: Support, species: Tensor) -> dict[str, Variances]:
-    """By method; those of the naive methods are squares of the number that they go by."""
+def sigma_variances(source: Source, spread: Spread, graph: AtomicGraph, distances: Tensor) -> Variances:
+    """What standard deviations are made of.
+
+    The last layer's posterior takes the features for granted, and is too sure of atoms that are far from the training
+    data: variances grow with the square of the atoms' distance to it (their mean, for what belongs to a structure).
+
+    Args:
+        source: of the spread.
+        spread: of a batch.
+        graph: the batch.
+        distances: [N] of the atoms, see :meth:`Support.distances`.
+    """
     sizes = atoms_per_graph(graph).cpu().numpy()
-    batch = graph.batch.cpu().numpy()
+    energy, forces, stress = _numpy(spread.energy) / sizes, _numpy(spread.forces), _numpy(spread.stress)
+    if not source.features_fixed:
+        return Variances(energy, forces, stress)
+    square = _numpy(distances.square())
+    mean = _means(square, graph)
+    return Variances(energy * mean, forces * square, stress * mean)
 
-    def means(values: Array) -> Array:
-        return np.asarray(np.bincount(batch, values, len(sizes)) / sizes)
 
+def variances(
+    source: Source, spread: Spread, graph: AtomicGraph, support: Support, species: Tensor
+) -> dict[str, Variances]:
+    """By method; those of the naive methods are squares of the number that they go by."""
+    structures, atoms = len(graph.cell), len(graph.numbers)
     size = _numpy(spread.prediction.forces.square().sum(dim=1))
     nearest = _numpy(support.nearest(spread.features, species).square())
     return {
-        "sigma": Variances(_numpy(spread.energy) / sizes, _numpy(spread.forces), _numpy(spread.stress)),
-        "constant": Variances(np.ones(len(sizes)), np.ones(len(batch)), np.ones(len(sizes))),
-        "force size": Variances(means(size), size, means(size)),
-        "neighbour distance": Variances(means(nearest), nearest, means(nearest)),
+        "sigma": sigma_variances(source, spread, graph, support.distances(spread.features, species)),
+        "constant": Variances(np.ones(structures), np.ones(atoms), np.ones(structures)),
+        "force size": Variances(_means(size, graph), size, _means(size, graph)),
+        "neighbour distance": Variances(_means(nearest, graph), nearest, _means(nearest, graph)),
     }
+
+
+def _means(values: Array, graph: AtomicGraph) -> Array:
+    """Over the atoms of each structure, [B]."""
+    sizes = atoms_per_graph(graph).cpu().numpy()
+    return np.asarray(np.bincount(graph.batch.cpu().numpy(), values, len(sizes)) / sizes)
 
 
 def _numpy(tensor: Tensor) -> Array:

@@ -12,7 +12,6 @@ from equinet.data import Record
 from equinet.errors import DataWarning, InputError
 from equinet.graph import atoms_per_graph
 from equinet.models import Potential
-from equinet.training.losses import MINIMUM_SCALES, LossSettings, SecondStage
 from equinet.uncertainty.calibration import MIXTURES, Calibration, calibrate, share_of
 from equinet.uncertainty.committee import Committee
 from equinet.uncertainty.estimate import METHODS, QUANTITIES, Uncertainty, variances
@@ -21,7 +20,6 @@ from equinet.uncertainty.last_layer import (
     DEFAULT_SAMPLES,
     LastLayer,
     Precision,
-    RowWeights,
     readout_width,
     sampled_directions,
     square_root_of_covariance,
@@ -101,7 +99,7 @@ def _from_training(
 ) -> tuple[Support, Precision]:
     """Moments of the features and, where forces are asked for, the precision of the weights."""
     moments = FeatureMoments(len(potential.species), readout_width(potential), settings.seed)
-    precision = Precision(potential, row_weights(potential, training))
+    precision = Precision(potential, labels=tuple(any(label(record) for record in training) for label in _LABELS))
     chosen = np.zeros(len(training), dtype=bool)
     chosen[np.random.default_rng(settings.seed).permutation(len(training))[:force_frames]] = True
     for forces in (True, False):
@@ -112,42 +110,11 @@ def _from_training(
     return moments.support(), precision
 
 
-def row_weights(potential: Potential, training: Sequence[Record]) -> RowWeights:
-    """Of the loss that the potential was trained with, as its file tells; else those of the default settings."""
-    provenance = potential.provenance
-    settings = LossSettings()
-    told = ((provenance.get("config") or {}).get("model") or {}).get("loss")
-    if told:
-        late = told.get("second_stage")
-        settings = LossSettings(**(told | {"second_stage": None if late is None else SecondStage(**late)}))
-    statistics = provenance.get("statistics") or {}
-    rms = [statistics.get(name) for name in ("energy_rms_per_atom", "force_rms", "stress_rms")]
-    if not any(rms):
-        rms = _label_rms(potential, training)
-    floors = (MINIMUM_SCALES.energy, MINIMUM_SCALES.forces, MINIMUM_SCALES.stress)
-    weights = settings.final_weights
-    values = []
-    for weight, label_rms, floor in zip((weights.energy, weights.forces, weights.stress), rms, floors, strict=True):
-        scale = max(label_rms or 0.0, floor) if settings.units == "label_rms" else 1.0
-        values.append(0.0 if label_rms is None else weight / scale**2)  # nothing was learnt from what has no labels
-    return RowWeights(*values)
-
-
-def _label_rms(potential: Potential, training: Sequence[Record]) -> list[float | None]:
-    """Of energies per atom less those of isolated atoms, of force and of stress components; None without labels."""
-    isolated = dict(zip(potential.species, potential.isolated_energies.tolist(), strict=True))
-    energies = [
-        (record.energy - sum(isolated.get(int(z), 0.0) for z in record.numbers)) / len(record.numbers)
-        for record in training
-        if record.energy is not None
-    ]
-    forces = [record.forces.ravel() for record in training if record.forces is not None]
-    stresses = [record.stress.ravel() for record in training if record.stress is not None]
-
-    def rms(values: Sequence[Array]) -> float | None:
-        return float(np.sqrt(np.square(np.concatenate(values)).mean())) if values else None
-
-    return [rms([np.array(energies) - np.mean(energies)] if energies else []), rms(forces), rms(stresses)]
+_LABELS: tuple[Callable[[Record], bool], ...] = (
+    lambda record: record.energy is not None,
+    lambda record: record.forces is not None,
+    lambda record: record.stress is not None,
+)
 
 
 def _check_calibration(records: Sequence[Record], in_training: NDArray[np.bool_]) -> None:
@@ -183,7 +150,7 @@ def _calibrated(
         of = potential.species_index[graph.numbers]
         sizes = atoms_per_graph(graph).cpu().numpy()
         labelled, errors = squared_errors(spread, batch)
-        for method, values in variances(spread, graph, support, of).items():
+        for method, values in variances(source, spread, graph, support, of).items():
             for quantity in QUANTITIES:
                 rows[f"{quantity}, {method}"].append(getattr(values, quantity)[labelled[quantity]])
         for quantity in QUANTITIES:
@@ -208,10 +175,14 @@ def _calibrated(
 
 
 def _shares(source: Source, quantity: str, method: str) -> tuple[float, ...]:
+    """Of the typical variance that are tried."""
     if method != "sigma":
         return MIXTURES
     components = {"energy": 1, "forces": 3, "stress": 6}[quantity]
-    return (share_of(components * source.freedom),)
+    least = share_of(components * source.freedom)
+    # Calibration frames resemble the training frames, so what grows beyond them hardly pays there, and one energy a
+    # frame is too little to tell: a share chosen by likelihood would make sigma a constant.
+    return (least, *(share for share in MIXTURES if least < share <= 0.5)) if quantity == "forces" else (least,)
 
 
 def squared_errors(

@@ -6,7 +6,6 @@ Grasselli, Mach. Learn.: Sci. Technol. 5, 045018 (2024), "prediction rigidity").
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,32 +21,22 @@ DEFAULT_SAMPLES = 32
 """Directions of the weights that forces are differentiated along, unless there are fewer weights."""
 
 
-@dataclass(frozen=True)
-class RowWeights:
-    """What the squared derivatives of a batch count, as its errors do in the loss."""
-
-    energy: float  # of an energy per atom, 1/(eV/atom)^2
-    forces: float  # of a force component, 1/(eV/A)^2
-    stress: float  # of a stress component, 1/(eV/A^3)^2
-
-
 class Precision:
     """The inverse covariance of the weights, summed batch by batch: memory does not grow with the data.
 
-    Each kind of label is a mean over the structures, atoms and components seen, times its weight in the loss: the
-    Gauss-Newton matrix of the loss.
+    Energies per atom, force components and stress components each add the mean of their squared derivatives, scaled
+    to the same trace: their noise differs, and the traces tell how much without anything to choose.
 
     Args:
         potential: whose last linear map it is about.
-        weights: of the kinds.
+        labels: whether there are energies, forces and stresses in training; what has not been learnt does not count.
     """
 
-    def __init__(self, potential: Potential, weights: RowWeights) -> None:
+    def __init__(self, potential: Potential, labels: tuple[bool, ...] = (True, True, True)) -> None:
         self.potential = potential
-        self.weights = weights
+        self.labels = labels
         width = readout_width(potential)
         self._sums = torch.zeros(3, width, width, dtype=torch.float64)
-        self._counts = torch.zeros(3, dtype=torch.float64)
 
     def add(self, graph: AtomicGraph, forces: bool = True) -> Tensor:
         """Add a batch; with ``forces`` by as many backward passes as there are weights, else its energies alone.
@@ -70,13 +59,13 @@ class Precision:
 
     def _sum(self, kind: int, rows: Tensor) -> None:
         self._sums[kind] += (rows.T @ rows).cpu()
-        self._counts[kind] += len(rows)
 
     @property
     def matrix(self) -> Tensor:
-        """[F, F], without the regulariser."""
-        weights = torch.tensor([self.weights.energy, self.weights.forces, self.weights.stress], dtype=torch.float64)
-        return ((weights / self._counts.clamp(min=1.0)).view(3, 1, 1) * self._sums).sum(dim=0)
+        """[F, F], without the regulariser; its trace is the number of kinds of labels."""
+        traces = self._sums.diagonal(dim1=1, dim2=2).sum(dim=1)
+        learnt = torch.tensor(self.labels) & (traces > 0.0)
+        return (self._sums[learnt] / traces[learnt].view(-1, 1, 1)).sum(dim=0)
 
 
 def square_root_of_covariance(precision: Tensor, regulariser: float = REGULARISER) -> Tensor:
@@ -115,6 +104,7 @@ class LastLayer:
 
     kind = "last layer"
     freedom = float("inf")
+    features_fixed = True
 
     def __init__(self, potential: Potential, root: Tensor, directions: Tensor) -> None:
         device = potential.scale.device

@@ -31,6 +31,10 @@ class Source(Protocol):
         """Its name in files."""
 
     @property
+    def features_fixed(self) -> bool:
+        """Whether variances are those of a model whose features are taken for granted."""
+
+    @property
     def potentials(self) -> Sequence[Potential]:
         """Its models, in eval mode on one device."""
 

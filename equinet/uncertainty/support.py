@@ -46,9 +46,8 @@ class Support:
         distances = self.whitened(features, species).norm(dim=1)
         return torch.where(self.limits[species].isnan(), float("inf"), distances)
 
-    def scores(self, features: Tensor, species: Tensor) -> Tensor:
-        """[N], above 1 outside the training data."""
-        distances = self.distances(features, species)
+    def scores(self, distances: Tensor, species: Tensor) -> Tensor:
+        """[N] from distances [N] and species [N]: above 1 outside the training data."""
         return torch.where(distances.isinf(), distances, distances / self.limits[species])
 
     def nearest(self, features: Tensor, species: Tensor) -> Tensor:
