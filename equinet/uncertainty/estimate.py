@@ -68,6 +68,12 @@ class Uncertainty:
             _numpy(self.support.scores(distances, species)),
         )
 
+    def predict(self, graph: AtomicGraph) -> Prediction:
+        """Predict a batch without error bars, as cheaply as the model can: of a committee, the mean of its members."""
+        potentials = self.source.potentials
+        prediction: Prediction = potentials[0](graph) if len(potentials) == 1 else self.source(graph).prediction
+        return prediction
+
     def species(self, graph: AtomicGraph) -> Tensor:
         """[N] number of each atom's element among those of the model."""
         return self.source.potentials[0].species_index[graph.numbers]

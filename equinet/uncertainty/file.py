@@ -86,9 +86,7 @@ def load_uncertainty(path: str | Path, potential: Potential) -> Uncertainty:
             source = LastLayer(potential, tensors["root"], tensors["directions"])
         else:
             source = Committee([_member(path, model, potential, own) for model in models])
-        support = Support(
-            **{field.name: tensors[f"support.{field.name}"] for field in dataclasses.fields(Support)}
-        )
+        support = Support(**{field.name: tensors[f"support.{field.name}"] for field in dataclasses.fields(Support)})
         calibrations = {name: Calibration(**values) for name, values in header["calibrations"].items()}
         return Uncertainty(
             source,

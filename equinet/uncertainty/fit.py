@@ -185,9 +185,7 @@ def _shares(source: Source, quantity: str, method: str) -> tuple[float, ...]:
     return (least, *(share for share in MIXTURES if least < share <= 0.5)) if quantity == "forces" else (least,)
 
 
-def squared_errors(
-    spread: Spread, records: Sequence[Record]
-) -> tuple[dict[str, NDArray[np.bool_]], dict[str, Array]]:
+def squared_errors(spread: Spread, records: Sequence[Record]) -> tuple[dict[str, NDArray[np.bool_]], dict[str, Array]]:
     """Which structures (energy, stress) and atoms (forces) have labels; the mean square of each one's components."""
     sizes = [len(record.numbers) for record in records]
     prediction = spread.prediction

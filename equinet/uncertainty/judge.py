@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from equinet.data import Record
 from equinet.errors import InputError
 from equinet.graph import atoms_per_graph
-from equinet.units import MEV_PER_EV
 from equinet.uncertainty.estimate import METHODS, Uncertainty, variances
 from equinet.uncertainty.frames import fingerprints, labelled_batches
-from equinet.uncertainty.scores import Scores, auroc, best_rejection, score
+from equinet.uncertainty.scores import CURVE, REJECTED, Scores, auroc, best_rejection, score
+from equinet.units import MEV_PER_EV
 
 Array = NDArray[np.float64]
 
@@ -28,7 +28,8 @@ class Judgement:
     Attributes:
         unit: of errors and standard deviations.
         methods: by the names of METHODS.
-        best_possible: rmse left when the largest errors themselves are rejected.
+        best_possible: rmse left when the largest errors themselves are rejected, for the shares REJECTED.
+        best_left: the same for the shares CURVE.
         outside: share of the values whose error is over OUTSIDE times the calibration set's rmse.
         auroc_support: area under the ROC curve of the support for these; of an energy, its least supported atom's.
         outside_by_support: share of the values with a support above 1, and how many of the errors outside are among
@@ -38,6 +39,7 @@ class Judgement:
     unit: str
     methods: dict[str, Scores]
     best_possible: dict[str, float]
+    best_left: list[float]
     outside: float
     auroc_support: float | None
     outside_by_support: dict[str, float | None]
@@ -156,7 +158,8 @@ class _Collected:
                 method: score(errors, np.maximum(MEV_PER_EV * np.concatenate(values), tiny), frames, outside)
                 for method, values in self.sigma.items()
             },
-            best_possible=best_rejection(errors),
+            best_possible=dict(zip(REJECTED, best_rejection(errors, tuple(REJECTED.values())), strict=True)),
+            best_left=best_rejection(errors, CURVE),
             outside=float(outside.mean()),
             auroc_support=auroc(support, outside),
             outside_by_support={

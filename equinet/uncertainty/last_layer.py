@@ -6,6 +6,7 @@ Grasselli, Mach. Learn.: Sci. Technol. 5, 045018 (2024), "prediction rigidity").
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -128,7 +129,8 @@ class LastLayer:
 
 def readout_width(potential: Potential) -> int:
     """F, how many weights the last linear map has."""
-    return sum(weight.numel() for weight in potential.model.last.weights)
+    last: Any = potential.model.last
+    return sum(int(weight.numel()) for weight in last.weights)
 
 
 def _per_structure(features: Tensor, graph: AtomicGraph) -> Tensor:

@@ -1,5 +1,6 @@
 """How good standard deviations are: CRPS, coverage, reliability, what is left after rejection, ranking."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ COVERAGES = {"68": 0.6826894921370859, "95": 0.95}
 """Shares of errors within sigma, and within 1.96 sigma."""
 REJECTED = {"10": 0.10, "20": 0.20}
 """Shares with the largest sigma that are left out."""
+CURVE = tuple(number / 20 for number in range(1, 20))
+"""Levels of intervals, and shares rejected, at which curves are drawn."""
 BINS = 10
 RESAMPLES = 1000
 
@@ -45,6 +48,8 @@ class Scores:
         auroc_outside: area under the ROC curve of sigma for errors over three times those of the calibration set; None
             without such errors, or without others.
         bins: from small to large sigma.
+        covered: share of errors within intervals of the levels CURVE.
+        left: rmse left when the shares CURVE are rejected.
     """
 
     rmse: float
@@ -60,6 +65,8 @@ class Scores:
     rank_correlation: float | None
     auroc_outside: float | None
     bins: list[Bin]
+    covered: list[float]
+    left: list[float]
 
 
 def score(errors: Array, sigma: Array, frames: NDArray[np.int64], outside: NDArray[np.bool_]) -> Scores:
@@ -84,10 +91,11 @@ def score(errors: Array, sigma: Array, frames: NDArray[np.int64], outside: NDArr
     order = np.argsort(sigma, kind="stable")
     varies = np.ptp(sigma) > 1e-9 * sigma.max()
     ranks = rankdata(sigma)
-    left = {name: order[: max(1, round(len(order) * (1.0 - share)))] for name, share in REJECTED.items()}
-    rmse = float(np.sqrt(np.square(size).mean()))
+    curve = np.searchsorted(np.sort(z.ravel()), norm.ppf(0.5 + np.array(CURVE) / 2)) / z.size
+    # a constant rejects at random
+    sorted_squares = np.square(size[order]) if varies else np.full(len(size), np.square(size).mean())
     return Scores(
-        rmse=rmse,
+        rmse=float(np.sqrt(np.square(size).mean())),
         crps=float(crps.mean()),
         crps_ci95=resampled.interval(crps.mean(axis=1)),
         coverage_68=float(within["68"].mean()),
@@ -96,22 +104,24 @@ def score(errors: Array, sigma: Array, frames: NDArray[np.int64], outside: NDArr
         coverage_95_ci95=resampled.interval(within["95"]),
         miscalibration=float(np.abs(shares - levels).mean()),
         z_rms=float(np.sqrt(np.square(z).mean())),
-        # a constant rejects at random
-        rmse_without_worst={
-            name: float(np.sqrt(np.square(size[kept]).mean())) if varies else rmse for name, kept in left.items()
-        },
+        rmse_without_worst={name: _left(sorted_squares, share) for name, share in REJECTED.items()},
         rank_correlation=float(np.corrcoef(ranks, rankdata(size))[0, 1]) if varies and np.ptp(size) > 0 else None,
         auroc_outside=auroc(sigma, outside) if varies else None,
         bins=_bins(size, sigma, frames, order),
+        covered=curve.tolist(),
+        left=[_left(sorted_squares, share) for share in CURVE],
     )
 
 
-def best_rejection(errors: Array) -> dict[str, float]:
+def best_rejection(errors: Array, shares: Sequence[float]) -> list[float]:
     """Rmse left when the largest errors themselves are left out: no standard deviation can do better."""
-    size = np.sort(np.square(errors).mean(axis=1))
-    return {
-        name: float(np.sqrt(size[: max(1, round(len(size) * (1.0 - share)))].mean())) for name, share in REJECTED.items()
-    }
+    squares = np.sort(np.square(errors).mean(axis=1))
+    return [_left(squares, share) for share in shares]
+
+
+def _left(squares: Array, share: float) -> float:
+    """Root mean of all but the last share."""
+    return float(np.sqrt(squares[: max(1, round(len(squares) * (1.0 - share)))].mean()))
 
 
 def auroc(score: Array, positive: NDArray[np.bool_]) -> float | None:

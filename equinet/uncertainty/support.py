@@ -85,7 +85,7 @@ class FeatureMoments:
     def add(self, features: Tensor, species: Tensor) -> None:
         """Features [N, F] of atoms of species [N]."""
         features, species = features.cpu(), species.cpu()
-        if self._origin is None and len(features):
+        if self._origin is None:
             self._origin = features.mean(dim=0)
         for each in species.unique().tolist():
             rows = features[species == each]
