@@ -21,7 +21,7 @@ frames, which must not be training frames; a hundred are enough.
 
 The file goes with its models: equinet test MODEL DATA --uncertainty FILE judges it on other frames, and
 equinet.Calculator(MODEL, uncertainty=FILE) has energy_std, forces_std and support."""
-EXAMPLE = """equinet uncertainty model.safetensors --train train.extxyz --calibrate held_out.extxyz -o error_bars.safetensors
+EXAMPLE = """equinet uncertainty model.safetensors --train train.extxyz --calibrate held_out.extxyz -o bars.safetensors
   equinet uncertainty runs/c/member-*/model.safetensors --train train.extxyz --calibrate held_out.extxyz"""
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from equinet.errors import InputError
 from equinet.graph import AtomicGraph, volumes
 from equinet.models import Potential, Prediction
+from equinet.uncertainty.last_layer import readout_width
 from equinet.uncertainty.source import Spread
 
 
@@ -45,7 +46,7 @@ class Committee:
 
     def __call__(self, graph: AtomicGraph) -> Spread:
         """Predict a batch: means over the members, and their variances (divided by the number of members less one)."""
-        none = graph.positions.new_zeros(0, 0)
+        none = graph.positions.new_zeros(0, readout_width(self.members[0]))
         first, derivatives = self.members[0].with_readout_derivatives(graph, none)
         predictions = [first, *(member(graph) for member in self.members[1:])]
         energy, energy_variance = _moments([each.energy for each in predictions])

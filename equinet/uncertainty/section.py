@@ -82,11 +82,11 @@ def report_section(verdicts: Mapping[str, Verdict], folder: Path) -> Section:
     errors = "the mean of the committee's members" if kind == "committee" else "the model"
     note = (
         f"Error bars by {kind}, errors of {errors}. Beside {SIGMA} stand three that cost nothing, calibrated on the "
-        "same frames: a constant, the size of the predicted force, the distance to the nearest training atom. CRPS, the "
-        "continuous ranked probability score, is smaller the better; within 68 %: errors within the interval that shall "
-        "hold so many; miscalibration: how far all such shares are off, on average; 10 % out: rmse without the values "
-        f"of the largest error bars; AUROC: how well errors over {OUTSIDE:g} times the calibration set's are ranked above "
-        "the others. In brackets: 95 % intervals over frames. "
+        "same frames: a constant, the size of the predicted force, the distance to the nearest training atom. CRPS, "
+        "the continuous ranked probability score, is smaller the better; within 68 %: errors within the interval that "
+        "shall hold so many; miscalibration: how far all such shares are off, on average; 10 % out: rmse without the "
+        f"values of the largest error bars; AUROC: how well errors over {OUTSIDE:g} times the calibration set's are "
+        "ranked above the others. In brackets: 95 % intervals over frames. "
     )
     rows, lines = [], []
     for name, verdict in verdicts.items():

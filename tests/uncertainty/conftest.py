@@ -81,7 +81,7 @@ def potential() -> Potential:
 @pytest.fixture(scope="session")
 def sets(potential: Potential) -> dict[str, list[Record]]:
     """Disjoint sets of frames with noise on the labels."""
-    parts = {"training": range(0, 30), "calibration": range(100, 130), "judged": range(200, 230)}
+    parts = {"training": range(30), "calibration": range(100, 130), "judged": range(200, 230)}
     return {name: [record_of(atoms) for atoms in frames(potential, seeds)] for name, seeds in parts.items()}
 
 
@@ -91,6 +91,6 @@ def files(tmp_path_factory: pytest.TempPathFactory, potential: Potential) -> Pat
     folder = tmp_path_factory.mktemp("uncertainty")
     save_model(potential, folder / "model.safetensors")
     save_model(small_potential(seed=4), folder / "other.safetensors")
-    for name, seeds in {"train": range(0, 20), "calibrate": range(100, 112), "test": range(200, 208)}.items():
+    for name, seeds in {"train": range(20), "calibrate": range(100, 112), "test": range(200, 208)}.items():
         ase.io.write(folder / f"{name}.extxyz", frames(potential, seeds))
     return folder

@@ -137,7 +137,10 @@ def test_variances_do_not_turn_with_the_structure(potential):
     for name in ("energy", "forces", "stress"):
         torch.testing.assert_close(getattr(spread, name), getattr(again, name), rtol=1e-9, atol=1e-15)
     single = [
-        potential.with_readout_derivatives(graph_of(one, potential), source.directions)[1].forces[..., 0].square().sum(0)
+        potential.with_readout_derivatives(graph_of(one, potential), source.directions)[1]
+        .forces[..., 0]
+        .square()
+        .sum(0)
         for one in (atoms, turned)
     ]
     assert (single[0] / single[1] - 1).abs().max() > 0.1
@@ -153,7 +156,7 @@ def test_derivatives_of_every_model(name):
     assert torch.equal(prediction.energy, plain.energy)
     assert torch.equal(prediction.forces, plain.forces)
     assert torch.equal(prediction.stress, plain.stress)
-    energy, forces, stress = rows_by_finite_differences(potential, graph)
+    energy, forces, _ = rows_by_finite_differences(potential, graph)
     torch.testing.assert_close(derivatives.features.mean(dim=0)[None], energy, rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(derivatives.forces.flatten(1).T, forces, rtol=1e-6, atol=1e-8)
 
