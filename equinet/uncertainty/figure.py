@@ -9,7 +9,7 @@ from equinet.training.report.style import BLUE, GREY, PALETTE, figure
 from equinet.uncertainty.judge import Judgement, Verdict
 from equinet.uncertainty.scores import CURVE
 
-NAMES = {"meV/atom": ("energy", "meV/atom"), "meV/A": ("force component", "meV/Å")}
+NAMES = {"meV/atom": ("energies", "meV/atom"), "meV/A": ("force components", "meV/Å")}
 COLORS = dict(zip(("sigma", "constant", "force size", "neighbour distance"), (BLUE, GREY, *PALETTE[1:3]), strict=True))
 SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
 LABELS = {"sigma": SIGMA}
@@ -76,4 +76,4 @@ def _rejection(ax: Any, judgement: Judgement) -> None:
     (line,) = ax.plot(rejected, best, color=GREY, linestyle="--")
     ax.legend([line], ["largest errors rejected"], loc="lower left", fontsize=7)
     ax.set(xlim=(0, 100), ylim=(0, None))
-    ax.set(xlabel=f"largest {SIGMA} rejected (%)", ylabel=f"rmse of {name}s left ({unit})")
+    ax.set(xlabel=f"largest {SIGMA} rejected (%)", ylabel=f"rmse of {name} left ({unit})")

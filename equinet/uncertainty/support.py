@@ -134,8 +134,8 @@ def with_limits(support: Support, distances: Tensor, species: Tensor) -> Support
     limits = support.limits.clone()
     finite = distances.isfinite()
     for each in species[finite].unique().tolist():
-        limits[each] = torch.quantile(distances[finite & (species == each)], QUANTILE)
-    seen = torch.zeros(len(limits), dtype=torch.bool)
+        limits[each] = float(np.quantile(distances[finite & (species == each)].cpu().numpy(), QUANTILE))
+    seen = torch.zeros_like(limits, dtype=torch.bool)
     seen[species[finite]] = True
     limits[~seen & ~limits.isnan()] = limits[seen].max() if seen.any() else 1.0
     return Support(support.means, support.whiteners, limits, support.references, support.reference_species)
