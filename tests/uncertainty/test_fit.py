@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from equinet.errors import DataWarning, InputError
 from equinet.graph import collate
@@ -178,3 +179,29 @@ def test_members_must_fit_together():
         Committee([small_potential()])
     with pytest.raises(InputError, match="the same elements and the same cutoff"):
         Committee([small_potential(), small_potential(cutoff=3.0)])
+
+
+def test_last_layer_variances_grow_with_the_distance_to_training(last_layer, committee, potential):
+    """By the square of the atom's own distance for forces, of the mean for energies; a committee's do not."""
+    graph = graph_of(structure(7, 0.4), potential)
+    for uncertainty, grows in ((last_layer, True), (committee, False)):
+        spread = uncertainty.source(graph)
+        distances = uncertainty.support.distances(spread.features, uncertainty.species(graph)).numpy()
+        square = np.square(distances) if grows else np.ones(8)
+        estimate = uncertainty.estimate(graph)
+        forces, energy = (uncertainty.calibrations[f"{quantity}, sigma"] for quantity in ("forces", "energy"))
+        mixed = (1 - forces.share) * spread.forces.numpy() * square + forces.share * forces.typical
+        assert estimate.forces_std == pytest.approx(forces.factor * np.sqrt(mixed))
+        per_atom = (1 - energy.share) * spread.energy.numpy() / 8 * square.mean() + energy.share * energy.typical
+        assert estimate.energy_std == pytest.approx(energy.factor * np.sqrt(8 * per_atom))
+
+
+def test_error_bars_do_not_turn_with_the_structure(last_layer, committee, potential):
+    atoms = structure(7)
+    turned = atoms.copy()
+    rotation = Rotation.random(rng=np.random.default_rng(5)).as_matrix()
+    turned.set_cell(atoms.cell.array @ rotation.T, scale_atoms=True)
+    for uncertainty in (last_layer, committee):
+        one, other = (uncertainty.estimate(graph_of(each, potential)) for each in (atoms, turned))
+        for name in ("energy_std", "forces_std", "support"):
+            assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-9)
