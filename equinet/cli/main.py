@@ -19,6 +19,7 @@ VERBS = (
     "train",
     "test",
     "predict",
+    "uncertainty",
     "info",
     "md",
     "analyze",

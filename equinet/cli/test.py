@@ -19,12 +19,14 @@ from equinet.cli.options import (
 from equinet.errors import DataWarning, InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from equinet.data import LabelKeys, Record
     from equinet.models import Potential
     from equinet.training.evaluation import Evaluation
     from equinet.training.report import DataSet
+    from equinet.uncertainty import Uncertainty, Verdict
 
 HELP = "measure a model's errors on labelled structures"
 DESCRIPTION = """Measure a model's errors on labelled structures: energies, forces, stresses, with 95 % intervals
@@ -34,8 +36,10 @@ DESCRIPTION = """Measure a model's errors on labelled structures: energies, forc
 Each file is a data set, named by its stem; with several, errors are given for each and for all together. --report makes
 a folder with index.html, one page that needs nothing else, its figures as PNG, errors.json, table.tex and table.md for
 a paper, and worst.extxyz, the worst structures to look at. In the folder of the model, equinet info --card finds its
-errors."""
+errors. --uncertainty, a file of equinet uncertainty for this model (or for a committee that it is one of), is judged
+by the errors: coverage, CRPS, reliability, what is left after rejection, beside error bars that cost nothing."""
 EXAMPLE = """equinet test model.safetensors test.extxyz --json errors.json
+  equinet test model.safetensors hot.extxyz --uncertainty uncertainty.safetensors --report report
   equinet test runs/mine/model.safetensors test.extxyz surfaces.extxyz --by group --report runs/mine/report"""
 
 ROWS = {
@@ -74,6 +78,7 @@ def main(argv: list[str]) -> int:
         parser.add_argument(
             f"--keys.{label}", dest=label, metavar="KEY", help=f"where the {label} label is (default: found)"
         )
+    parser.add_argument("--uncertainty", metavar="FILE", type=Path, help="error bars to judge")
     add_batch_size(parser)
     add_modal(parser)
     parser.add_argument("--modal-key", default="modal", metavar="KEY", help="info key of levels (default: modal)")
@@ -91,6 +96,11 @@ def main(argv: list[str]) -> int:
 
     names = data_set_names(arguments.data)
     potential = one_modal(load_model(arguments.model, arguments.device, arguments.dtype), arguments.modal)
+    uncertainty = None
+    if arguments.uncertainty is not None:
+        from equinet.uncertainty import load_uncertainty
+
+        uncertainty = load_uncertainty(arguments.uncertainty, potential.requires_grad_(False))
     keys = LabelKeys(arguments.energy, arguments.forces, arguments.stress, arguments.virial)
     data_sets, together = _test(potential, dict(zip(names, arguments.data, strict=True)), keys, arguments)
     if len(data_sets) > 1:
@@ -99,9 +109,34 @@ def main(argv: list[str]) -> int:
         print_tables(together, f"{arguments.model} on all {len(data_sets)} data sets")
     else:
         print_tables(together, f"{arguments.model} on {arguments.data[0]}")
+    verdicts = {} if uncertainty is None else _judge(uncertainty, data_sets, arguments.batch_size)
     if arguments.json or arguments.report:
-        _write(potential, data_sets, together, arguments)
+        _write(potential, data_sets, together, verdicts, arguments)
     return 0
+
+
+def _judge(uncertainty: "Uncertainty", data_sets: "list[DataSet]", batch_size: int) -> "dict[str, Verdict]":
+    """Error bars of each data set, printed."""
+    from equinet.cli.progress import progress
+    from equinet.uncertainty import judge
+    from equinet.uncertainty.section import COLUMNS, support_lines, tables
+
+    verdicts = {}
+    console = _console()
+    for data_set in data_sets:
+        records = [frame.record for frame in data_set.frames]
+        with progress(f"error bars of {data_set.name}", len(records)) as done:
+            verdict = judge(uncertainty, records, batch_size, done)
+        for heading, rows in tables(data_set.name, verdict).items():
+            printed = _table(f"error bar, {verdict.kind}", *COLUMNS)
+            for row in rows:
+                printed.add_row(*row)
+            console.print(heading, soft_wrap=True)
+            console.print(printed)
+        for line in support_lines(data_set.name, verdict):
+            console.print(line, soft_wrap=True)
+        verdicts[data_set.name] = verdict
+    return verdicts
 
 
 def _test(
@@ -129,7 +164,11 @@ def _test(
 
 
 def _write(
-    potential: "Potential", data_sets: "list[DataSet]", together: "Evaluation", arguments: argparse.Namespace
+    potential: "Potential",
+    data_sets: "list[DataSet]",
+    together: "Evaluation",
+    verdicts: "dict[str, Verdict]",
+    arguments: argparse.Namespace,
 ) -> None:
     """The errors as JSON, and the report."""
     from datetime import datetime
@@ -142,14 +181,20 @@ def _write(
 
     date = datetime.now().astimezone().isoformat(timespec="seconds")
     model = describe(potential, arguments.model)
-    results = Results(model, data_sets, together, arguments.by, date, versions())
+    judged = {name: verdict.to_json() for name, verdict in verdicts.items()}
+    results = Results(model, data_sets, together, arguments.by, date, versions(), judged)
     if arguments.json:
         with replacing(arguments.json) as partial:
             partial.write_text(json.dumps(results.to_json(), indent=2) + "\n", encoding="utf-8")
     if arguments.report:
         run = RunDirectory(arguments.model.parent)
         history = read_metrics(run.metrics) if run.metrics.is_file() else []
-        page = write_test_report(arguments.report, results, potential, arguments.worst, history)
+        sections = []
+        if verdicts:
+            from equinet.uncertainty.section import report_section
+
+            sections.append(report_section(verdicts, arguments.report))
+        page = write_test_report(arguments.report, results, potential, arguments.worst, history, sections)
         sys.stdout.write(f"report: {page}\n")
 
 
@@ -171,17 +216,21 @@ def _of_modal(records: "Sequence[Record]", modal: str | None, key: str, path: st
 
 def print_tables(evaluation: "Evaluation", title: str) -> None:
     """Print all errors; forces of each element; the main errors of each group."""
-    from rich.console import Console
-
     tables = {f"{title}: {evaluation.frames} frames": _errors(evaluation)}
     if len(evaluation.per_element) > 1:
         tables["force components by element, meV/A"] = _elements(evaluation)
     if evaluation.groups:
         tables["MAE by group"] = _groups(evaluation)
-    console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
+    console = _console()
     for heading, table in tables.items():
         console.print(heading, soft_wrap=True)
         console.print(table)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
 
 
 def _table(*columns: str) -> "Table":

@@ -1,4 +1,4 @@
-"""``equinet train``: a configuration file, and any key of it on the command line."""
+"""``equinet train``: a configuration file, and any key of it on the command line; one model or a committee."""
 
 import sys
 
@@ -17,6 +17,16 @@ def main(argv: list[str]) -> int:
     Raises:
         InputError: for anything wrong with the configuration, the data or the machine.
     """
+    from equinet.training.committee import committee_plan, train_committee
+
+    plan = committee_plan(argv)
+    if plan is not None:
+        code, models = train_committee(plan)
+        if code == 0:
+            paths = " ".join(map(str, models))
+            sys.stdout.write(f"committee of {len(models)}; its uncertainty: equinet uncertainty {paths} --train ...\n")
+        return code
+
     from equinet.training.agreement import ToldByFirst
     from equinet.training.configuration import TrainCLI, expand_shorthands
     from equinet.training.quiet import quiet_third_parties

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from equinet.elements import SYMBOLS
 from equinet.errors import InputError
 from equinet.graph import AtomicGraph, volumes
-from equinet.models.architecture import Architecture
+from equinet.models.architecture import Architecture, AtomicOutput
 from equinet.models.zbl import ZBL
 from equinet.nn import PolynomialEnvelope
 from equinet_kernels import (
@@ -33,6 +33,14 @@ class Prediction(NamedTuple):
     stress: Tensor  # [B, 3, 3] eV/Angstrom^3, -virial/V, tension positive; NaN unless periodic in three directions
     features: Tensor  # [N, F] what the last linear map reads
     member_energies: Tensor  # [M, B] eV; M = 1 for a single model
+
+
+class ReadoutDerivatives(NamedTuple):
+    """What a batch's energies change by with the weights of the last linear map. Everything is float64."""
+
+    features: Tensor  # [N, F] eV; of the atom energies
+    forces: Tensor  # [M, N, 3] eV/Angstrom; of the forces, in each of M directions
+    virial: Tensor  # [M, B, 3, 3] eV; of the virials, likewise
 
 
 class Potential(nn.Module):
@@ -173,6 +181,55 @@ class Potential(nn.Module):
         return self._energies(graph, graph.positions, strain, modal)[0].mean(dim=0)
 
     @torch.jit.unused
+    def with_readout_derivatives(
+        self, graph: AtomicGraph, directions: Tensor, modal: Optional[Tensor] = None
+    ) -> tuple[Prediction, ReadoutDerivatives]:
+        """Prediction, and its derivatives with respect to the weights of the last linear map.
+
+        Energies are linear in those weights: atom i's is ``features[i] @ weights`` plus what does not depend on them,
+        also where isolated atoms are subtracted. One forward pass and M + 1 backward passes.
+
+        Args:
+            graph: one structure or a batch.
+            directions: [M, F], changes of the weights that forces and virials are differentiated along.
+            modal: as in :meth:`forward`.
+
+        Raises:
+            InputError: an element the potential does not know.
+        """
+        self.check_elements(graph.numbers)
+        self._check_modal(modal)
+        atom_modal = None if modal is None else modal.index_select(0, graph.batch)
+        species = self.species_index.index_select(0, graph.numbers)
+        kind = species if atom_modal is None else species + len(self.species) * atom_modal
+        with torch.enable_grad():
+            positions = graph.positions.detach().requires_grad_(True)
+            strain = torch.zeros_like(graph.cell).requires_grad_(True)
+            energies, atom_energies, outputs = self._energies(graph, positions, strain, modal)
+            energy = energies.mean(dim=0)  # [B]
+            # the weights are divided by sqrt(F) when used (EquivariantLinear)
+            factor = (self.scale.flatten().index_select(0, kind) * outputs.shape[1] ** -0.5).unsqueeze(1)  # [N, 1]
+            features = outputs.to(torch.float64) * factor
+            totals = [energy.sum(), *(features @ directions.to(features).T).sum(dim=0)]
+            gradients = [_gradients(total, positions, strain) for total in totals]
+        forces = -torch.stack([by_position for by_position, _ in gradients])  # [1 + M, N, 3]
+        virials = -torch.stack([by_strain for _, by_strain in gradients])  # [1 + M, B, 3, 3]
+        features = features.detach()
+        if self.subtract_isolated:
+            features = features - self._isolated_answers().features.to(torch.float64)[kind] * factor
+        stress = -virials[0] / volumes(graph).view(-1, 1, 1)
+        prediction = Prediction(
+            energy.detach(),
+            atom_energies.detach().mean(dim=0),
+            forces[0],
+            virials[0],
+            stress,
+            outputs.detach(),
+            energies.detach(),
+        )
+        return prediction, ReadoutDerivatives(features, forces[1:], virials[1:])
+
+    @torch.jit.unused
     def hessian(
         self, graph: AtomicGraph, modal: Optional[Tensor] = None, atoms: Optional[Sequence[int]] = None
     ) -> Tensor:
@@ -218,12 +275,17 @@ class Potential(nn.Module):
     @torch.jit.unused
     def _isolated_outputs(self) -> Tensor:
         """What the architecture says of isolated atoms, [M, kinds] float64."""
+        return self._isolated_answers().energies.to(torch.float64)
+
+    @torch.jit.unused
+    def _isolated_answers(self) -> AtomicOutput:
+        """Energies and features of one isolated atom of each kind."""
         with torch.no_grad():
             none = torch.zeros(0, dtype=torch.int64, device=self.scale.device)
             vectors = torch.zeros(0, 3, dtype=torch.float64, device=self.scale.device)
             species, modal = self._every_kind()
-            output: Tensor = self.model(vectors, species, edge_topology(none, none, len(species)), modal).energies
-            return output.to(torch.float64)
+            output: AtomicOutput = self.model(vectors, species, edge_topology(none, none, len(species)), modal)
+            return output
 
     @torch.jit.unused
     def frozen(self) -> "Potential":
@@ -344,6 +406,17 @@ class Potential(nn.Module):
             pairs = self.zbl(lengths, z.index_select(0, topology.senders), z.index_select(0, topology.receivers))  # [E]
             atom_energies = atom_energies + self.segment_sum(pairs, row_ptr)
         return atom_energies, output.features.narrow(0, 0, atoms)
+
+
+def _gradients(energy: Tensor, positions: Tensor, strain: Tensor) -> tuple[Tensor, Tensor]:
+    """Of an energy by positions and strain, zero where it does not depend on them; others of the same graph follow."""
+    if not energy.requires_grad:
+        return torch.zeros_like(positions), torch.zeros_like(strain)
+    by_position, by_strain = torch.autograd.grad([energy], [positions, strain], retain_graph=True, allow_unused=True)
+    return (
+        torch.zeros_like(positions) if by_position is None else by_position,
+        torch.zeros_like(strain) if by_strain is None else by_strain,
+    )
 
 
 def by_positions(energy: Tensor, positions: Tensor, again: bool) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,8 +12,14 @@ from ase.calculators.calculator import all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from equinet.graph import AtomicGraph, VerletList
-from equinet.models import Potential, available_device
+from equinet.models import Potential, Prediction, available_device
 from equinet.simulate.loading import ready_potential
+
+if TYPE_CHECKING:
+    from equinet.uncertainty import Uncertainty
+
+UNCERTAIN = ("energy_std", "forces_std", "stress_std", "support")
+"""Properties of a calculator that was given an uncertainty."""
 
 
 class Calculator(ASECalculator):
@@ -24,6 +30,12 @@ class Calculator(ASECalculator):
     padding, and asking for it raises ASE's PropertyNotImplementedError. Energies are float64 whatever the
     model's dtype is, and torch's default dtype is left alone.
 
+    With an uncertainty, ``energy_std`` (eV), ``forces_std`` ([N] eV/Angstrom, of each component of an atom's force) and
+    ``support`` ([N], above 1 outside the training data) are there when they are asked for, with
+    ``calc.get_property("forces_std", atoms)``; ``stress_std`` (eV/Angstrom^3, of each component) where the structure
+    has a stress and the calibration frames had. They cost several predictions, and nothing where they are not asked
+    for. With the uncertainty of a committee, energy, forces and stress are the means of its members.
+
     Args:
         model: a model file, or a potential. A potential that is on another device, of another dtype or in
             training mode is copied, not changed.
@@ -32,11 +44,12 @@ class Calculator(ASECalculator):
         skin: of the neighbour list (:class:`equinet.graph.VerletList`), Angstrom: neighbours are searched anew when an
             atom has moved by half of it, or the cell has changed as much. The results are the same with any.
         modal: the level of theory, of a potential that knows several.
+        uncertainty: a file that ``equinet uncertainty`` made for the model, or for a committee that it is one of.
 
     Raises:
         InputError: a file that is no model; a device that is not there; a negative skin; a modal that the potential
-            does not know, or none where it knows several; in a calculation: an element that the model does not know,
-            positions that are not finite, two atoms at one place.
+            does not know, or none where it knows several; an uncertainty of another model; in a calculation: an element
+            that the model does not know, positions that are not finite, two atoms at one place.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 as ASE has it
@@ -49,10 +62,17 @@ class Calculator(ASECalculator):
         dtype: str | torch.dtype | None = None,
         skin: float = 0.5,
         modal: str | None = None,
+        uncertainty: str | Path | None = None,
     ) -> None:
         super().__init__()
         self.device = available_device(device)
         self.potential = ready_potential(model, self.device, dtype, modal)
+        self.uncertainty: Uncertainty | None = None
+        if uncertainty is not None:
+            from equinet.uncertainty import load_uncertainty
+
+            self.uncertainty = load_uncertainty(uncertainty, self.potential)
+            self.implemented_properties = [*self.implemented_properties, *UNCERTAIN]
         self.neighbors = VerletList(self.potential.cutoff, skin, self.device)
 
     @property
@@ -77,19 +97,39 @@ class Calculator(ASECalculator):
         if self.device.type != "cpu":  # there the potential does so itself
             self.potential.check_elements(torch.from_numpy(atoms.numbers))
         graph = self.neighbors.graph(atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc)
-        self.results = self._predicted(graph)
+        self.results = self._predicted(graph) if self.uncertainty is None else self._estimated(graph, properties or ())
 
     def _predicted(self, graph: AtomicGraph) -> dict[str, Any]:
-        prediction = self.potential(graph)
-        energy = float(prediction.energy[0])
-        results = {
-            "energy": energy,
-            "free_energy": energy,
-            "energies": prediction.atom_energies.cpu().numpy(),
-            "forces": prediction.forces.cpu().numpy(),
-            "virial": prediction.virial[0].cpu().numpy(),
+        return _results(self.potential(graph), graph)
+
+    def _estimated(self, graph: AtomicGraph, properties: Sequence[str]) -> dict[str, Any]:
+        """With what the uncertainty says; its standard deviations where they are asked for."""
+        assert self.uncertainty is not None
+        if not set(properties) & set(UNCERTAIN):
+            return _results(self.uncertainty.predict(graph), graph)
+        estimate = self.uncertainty.estimate(graph)
+        results = _results(estimate.prediction, graph)
+        results |= {
+            "energy_std": float(estimate.energy_std[0]),
+            "forces_std": estimate.forces_std,
+            "support": estimate.support,
         }
-        stress = prediction.stress[0].cpu().numpy()
-        if np.isfinite(stress).all() and bool(graph.pbc.all()):
-            results["stress"] = full_3x3_to_voigt_6_stress(stress)
+        if "stress" in results and np.isfinite(estimate.stress_std[0]):
+            results["stress_std"] = float(estimate.stress_std[0])
         return results
+
+
+def _results(prediction: Prediction, graph: AtomicGraph) -> dict[str, Any]:
+    """Of one structure, as ASE names them."""
+    energy = float(prediction.energy[0])
+    results = {
+        "energy": energy,
+        "free_energy": energy,
+        "energies": prediction.atom_energies.cpu().numpy(),
+        "forces": prediction.forces.cpu().numpy(),
+        "virial": prediction.virial[0].cpu().numpy(),
+    }
+    stress = prediction.stress[0].cpu().numpy()
+    if np.isfinite(stress).all() and bool(graph.pbc.all()):
+        results["stress"] = full_3x3_to_voigt_6_stress(stress)
+    return results

@@ -48,11 +48,23 @@ class Picture:
         return int.from_bytes(self.path.read_bytes()[20:24], "big")
 
 
+@dataclass(frozen=True)
+class Section:
+    """A section of the page that comes from elsewhere: a table, a note and figures."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str
+    pictures: Sequence[Picture]
+
+
 def render_page(
     results: Results,
     quantities: Sequence[Quantity],
     pictures: Mapping[str, Sequence[Picture]],
     worst: Mapping[str, Sequence[WorstFrame]],
+    sections: Sequence[Section] = (),
 ) -> str:
     """The page as text.
 
@@ -61,6 +73,7 @@ def render_page(
         quantities: what the figures were drawn of.
         pictures: by section: "parity", "distributions", "directions", "training".
         worst: structures by reason.
+        sections: what else there is to tell.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -96,6 +109,7 @@ def render_page(
         elements=list(results.together.per_element.items()),
         worst=worst,
         worst_units=UNITS,
+        sections=sections,
     )
 
 

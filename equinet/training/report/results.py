@@ -1,7 +1,7 @@
 """What was tested on what: the predictions and errors of one model on one or several data sets."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Results:
         by: the info key of the groups, if any.
         date: when, ISO 8601.
         versions: of this package and of what the numbers depend on.
+        uncertainty: what was found of error bars, by data set, JSON-able; empty where none were tested.
     """
 
     model: ModelFacts
@@ -45,6 +46,7 @@ class Results:
     by: str | None
     date: str
     versions: dict[str, str]
+    uncertainty: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: the errors of all frames, then, where there are several, those of each data set."""
@@ -53,6 +55,8 @@ class Results:
         else:
             values = self.together.to_json()
             values["data_sets"] = {data_set.name: data_set.to_json() for data_set in self.data_sets}
+        if self.uncertainty:
+            values["uncertainty"] = dict(self.uncertainty)
         return values | {
             "model": self.model.file,
             "model_sha256": self.model.sha256,

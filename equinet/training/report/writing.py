@@ -12,7 +12,7 @@ from equinet.files import replacing
 from equinet.models import Potential
 from equinet.training.evaluation import FramePrediction
 from equinet.training.report.figures import error_distributions, force_directions, parity_by
-from equinet.training.report.page import Picture, render_page
+from equinet.training.report.page import Picture, Section, render_page
 from equinet.training.report.quantities import Quantity, angles, force_vectors, quantities
 from equinet.training.report.results import Results
 from equinet.training.report.run import learning_curve
@@ -42,6 +42,7 @@ def write_test_report(
     potential: Potential,
     worst_count: int = 20,
     history: Sequence[Mapping[str, float]] = (),
+    sections: Sequence[Section] = (),
 ) -> Path:
     """Write a test report.
 
@@ -51,6 +52,7 @@ def write_test_report(
         potential: whose results they are.
         worst_count: structures to show by each measure.
         history: rows of the run's ``metrics.csv``, where there is one.
+        sections: more of the page.
 
     Returns:
         The page, ``index.html``.
@@ -62,7 +64,7 @@ def write_test_report(
     worst = worst_frames(results.data_sets, worst_count, potential.cutoff)
     reference, predicted = force_vectors(results.data_sets)
     pictures = _pictures(folder, results, values, reference, predicted, history)
-    page = render_page(results, values, pictures, worst)
+    page = render_page(results, values, pictures, worst, sections)
     write_worst(worst, folder / "worst.extxyz")
     for name, text in (
         (ERRORS, json.dumps(results.to_json(), indent=2) + "\n"),

@@ -1,0 +1,152 @@
+"""``equinet uncertainty``: error bars for a model, or for a committee of models."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from equinet.cli.options import add_device_and_dtype, add_modal, add_seed, positive_integer, verb_parser
+
+if TYPE_CHECKING:
+    from equinet.data import Record
+    from equinet.models import Potential
+    from equinet.uncertainty import Uncertainty
+
+HELP = "make error bars for a model or a committee: energies, forces, what is outside the training data"
+DESCRIPTION = """Make error bars for the energies and forces of one model, from the covariance of its last layer, or of
+several that were trained apart (equinet train --committee), from how far they disagree; and a support for each atom,
+above 1 where its environment is unlike those of the training data. Factors are fitted to the errors on calibration
+frames, which must not be training frames; a hundred are enough.
+
+The file goes with its models: equinet test MODEL DATA --uncertainty FILE judges it on other frames, and
+equinet.Calculator(MODEL, uncertainty=FILE) has energy_std, forces_std and support."""
+EXAMPLE = """equinet uncertainty model.safetensors --train train.extxyz --calibrate held_out.extxyz -o bars.safetensors
+  equinet uncertainty runs/c/member-*/model.safetensors --train train.extxyz --calibrate held_out.extxyz"""
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb.
+
+    Raises:
+        InputError: models, data or an output that cannot be; calibration frames that are training frames.
+    """
+    parser = verb_parser("uncertainty", DESCRIPTION, EXAMPLE)
+    parser.add_argument(
+        "models", metavar="MODEL", nargs="+", type=Path, help="a model file, or those of a committee's members"
+    )
+    parser.add_argument(
+        "--train", metavar="DATA", nargs="+", type=Path, required=True, help="what the model was trained on"
+    )
+    parser.add_argument(
+        "--calibrate", metavar="DATA", nargs="+", type=Path, required=True, help="labelled frames it has not seen"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        default=Path("uncertainty.safetensors"),
+        help="(default: uncertainty.safetensors)",
+    )
+    parser.add_argument(
+        "--samples",
+        metavar="M",
+        type=positive_integer,
+        help="backward passes for the forces' error bars of one model; with as many as the last layer has weights they "
+        "are exact (default: that, 32 at most)",
+    )
+    parser.add_argument(
+        "--force-frames",
+        metavar="N",
+        type=positive_integer,
+        default=500,
+        help="training frames, drawn at random, whose forces enter the last layer's covariance (default: 500)",
+    )
+    parser.add_argument(
+        "--batch-size", type=positive_integer, default=8, metavar="N", help="structures per batch (default: 8)"
+    )
+    add_seed(parser)
+    add_modal(parser)
+    add_device_and_dtype(parser)
+    arguments = parser.parse_args(argv)
+
+    from equinet.errors import InputError
+    from equinet.files import check_output
+
+    check_output(arguments.output, (".safetensors",))
+    if arguments.output.resolve() in [model.resolve() for model in arguments.models]:
+        raise InputError(f"-o {arguments.output} is a model; give the uncertainty another name")
+
+    from equinet.cli.progress import progress
+    from equinet.simulate.loading import ready_potential
+    from equinet.uncertainty import FitSettings, fit_uncertainty, save_uncertainty
+
+    potentials = [
+        ready_potential(model, arguments.device, arguments.dtype, arguments.modal) for model in arguments.models
+    ]
+    training, calibration = _records(arguments.train), _records(arguments.calibrate)
+    _warn_of_other_data(potentials[0], arguments.train)
+    settings = FitSettings(arguments.batch_size, arguments.samples, arguments.force_frames, arguments.seed)
+    with progress("uncertainty", len(training) + len(calibration)) as done:
+        uncertainty = fit_uncertainty(potentials, training, calibration, settings, done)
+    uncertainty.facts.update(_facts(arguments, len(training), len(calibration)))
+    save_uncertainty(uncertainty, arguments.output, arguments.models)
+    sys.stdout.write("\n".join(_summary(uncertainty, arguments)) + "\n")
+    return 0
+
+
+def _records(paths: Sequence[Path]) -> "list[Record]":
+    from equinet.data.opening import open_records
+
+    return [record for path in paths for record in open_records(path)]
+
+
+def _warn_of_other_data(potential: "Potential", paths: Sequence[Path]) -> None:
+    """Say so where the model's file tells of other training data."""
+    import warnings
+
+    from equinet.data.opening import checksum, open_records
+    from equinet.errors import DataWarning
+
+    told = (potential.provenance.get("data") or {}).get("train") or {}
+    if told.get("sha256") and told["sha256"] not in [checksum(open_records(path), path) for path in paths]:
+        warnings.warn(
+            f"the model was trained on {told.get('file')}, and none of the --train files is that file; what it has not "
+            "seen counts as known",
+            DataWarning,
+        )
+
+
+def _facts(arguments: argparse.Namespace, training: int, calibration: int) -> dict[str, object]:
+    from equinet.files import content_sha256
+
+    def of(paths: Sequence[Path]) -> list[dict[str, str]]:
+        return [{"file": str(path), "sha256": content_sha256(path) if path.exists() else ""} for path in paths]
+
+    return {
+        "train": of(arguments.train),
+        "calibrate": of(arguments.calibrate),
+        "training_frames": training,
+        "calibration_frames": calibration,
+        "samples": arguments.samples,
+        "force_frames": arguments.force_frames,
+        "seed": arguments.seed,
+    }
+
+
+def _summary(uncertainty: "Uncertainty", arguments: argparse.Namespace) -> list[str]:
+    errors = uncertainty.errors
+    kind = uncertainty.source.kind
+    if len(uncertainty.source.potentials) > 1:
+        kind += f" of {len(uncertainty.source.potentials)}"
+    else:
+        kind += f" of {arguments.models[0]}"
+    facts = uncertainty.facts
+    return [
+        f"{kind}: {facts['training_frames']} training frames, {facts['calibration_frames']} calibration frames, "
+        f"on which the errors are {1000 * errors['energy_ev_per_atom']:.3g} meV/atom and "
+        f"{1000 * errors['force_ev_per_angstrom']:.3g} meV/A (rms)",
+        f"uncertainty: {arguments.output}; judge it on other frames: equinet test {arguments.models[0]} DATA "
+        f"--uncertainty {arguments.output}",
+    ]
