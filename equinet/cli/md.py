@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     from equinet.simulate.ensembles import Ensemble
 
 HELP = "run molecular dynamics: constant energy (nve), temperature (nvt) or pressure (npt)"
-DESCRIPTION = """Run molecular dynamics at constant energy (velocity Verlet), temperature (Langevin, Bussi or Nose-Hoover) or
-temperature and pressure (Bussi's or another thermostat with stochastic rescaling of the cell, isotropic).
+DESCRIPTION = """Run molecular dynamics at constant energy (velocity Verlet), temperature (Langevin, Bussi or
+Nose-Hoover), or temperature and pressure (one of these thermostats and stochastic rescaling of the cell, isotropic).
 
-One structure runs in ASE and gives a trajectory. Several (more files, or --frame :) run together in torch-sim, and give a
-folder with a trajectory each and summary.json; one that cannot be or that explodes is named, and the rest go on.
+One structure runs in ASE and gives a trajectory. Several (more files, or --frame :) run together in torch-sim, and
+give a folder with a trajectory each and summary.json; one that cannot be or that explodes is named, and the rest go on.
 
-Killed, the same command with --resume goes on from the last checkpoint, and ends as if it had never been stopped, bit for
-bit."""
-EXAMPLE = """equinet md model.safetensors start.extxyz --ensemble nve --temperature 300 --timestep 0.5 --steps 2000 -o run.extxyz
-  equinet md model.safetensors starts.extxyz --frame : --ensemble npt --thermostat bussi --temperature 300 --pressure 1 \\
-      --timestep 1 --steps 20000 -o runs --resume"""
+Killed, the same command with --resume goes on from the last checkpoint, and ends as if it had never been stopped, bit
+for bit."""
+EXAMPLE = """equinet md model.safetensors start.extxyz --temperature 300 --timestep 0.5 --steps 2000 -o run.extxyz
+  equinet md model.safetensors starts.extxyz --frame : --ensemble npt --thermostat bussi --temperature 300 \\
+      --pressure 1 --timestep 1 --steps 20000 -o runs"""
 
 
 def main(argv: list[str]) -> int:
     """Run the verb. With several structures the exit code is 1 when one was left out or stopped.
 
     Raises:
-        InputError: a model, a structure or an output that cannot be; dynamics of a structure alone that explode; nothing
-            to go on from.
+        InputError: a model, a structure or an output that cannot be; dynamics of a structure alone that explode;
+            nothing to go on from.
     """
     arguments = _parser().parse_args(argv)
 
@@ -214,9 +214,8 @@ def _many(structures: "list[tuple[str, Atoms]]", ensemble: "Ensemble", arguments
     with progress("dynamics", arguments.steps * len(frames)) as done:
         runs = work.run(arguments.resume, name, done)
     failed = sum(run.failure is not None for run in runs)
-    print(
-        f"{len(runs)} structures, {arguments.steps} steps: {arguments.output}{f'; {failed} left out or stopped' if failed else ''}"
-    )
+    stopped = f"; {failed} left out or stopped" if failed else ""
+    print(f"{len(runs)} structures, {arguments.steps} steps: {arguments.output}{stopped}")
     hot = [run.temperature_k for run in runs if run.failure is None and run.temperature_k is not None]
     if hot:
         print(f"temperature, second half: {sum(hot) / len(hot):.1f} K")

@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 HELP = "relax positions, and with --cell the cell, to the nearest minimum"
 DESCRIPTION = """Relax positions, and with --cell the cell, to the nearest minimum.
 
-One structure relaxes in ASE. Several (more files, or --frame :) relax together in torch-sim, which they leave as they are
-done and others enter; those that cannot be are named and left out, and the rest go on. The output has them in the order
-of the input, with converged, steps, fmax (the largest force at the end, eV/A) and index (of the input, from 0) in their
-info; until all are done it is OUT.partial, and killed, the same command with --resume goes on."""
+One structure relaxes in ASE. Several (more files, or --frame :) relax together in torch-sim, which they leave as they
+are done and others enter; those that cannot be are named and left out, and the rest go on. The output has them in the
+order of the input, with converged, steps, fmax (the largest force at the end, eV/A) and index (of the input, from 0) in
+their info; until all are done it is OUT.partial, and killed, the same command with --resume goes on."""
 EXAMPLE = """equinet relax model.safetensors start.extxyz --cell --fmax 0.01 -o relaxed.extxyz
   equinet relax model.safetensors starts.extxyz --frame : --cell -o relaxed.extxyz --resume"""
 
 
 def main(argv: list[str]) -> int:
-    """Run the verb. The output is kept, and the exit code 1, when forces did not fall below fmax or structures were left out.
+    """Run the verb; the exit code is 1, and the output kept, when forces stay above fmax or structures were left out.
 
     Raises:
-        InputError: a model, a structure or an output that cannot be; forces beyond reason on the way of a structure alone.
+        InputError: a model, a structure or an output that cannot be; forces beyond reason on the way of one alone.
     """
     arguments = _parser().parse_args(argv)
 
@@ -155,8 +155,9 @@ def _many(structures: "list[tuple[str, Atoms]]", arguments: argparse.Namespace) 
     print(f"{position.written} structures: {arguments.output}{left_out}")
     if position.unfinished:
         sys.stderr.write(
-            f"equinet: error: {position.unfinished} of {position.written} not converged: above --fmax {arguments.fmax:g} after "
-            f"{arguments.max_steps} steps; {arguments.output} holds their last structures (converged=F), raise --max-steps\n"
+            f"equinet: error: {position.unfinished} of {position.written} not converged: above --fmax "
+            f"{arguments.fmax:g} after {arguments.max_steps} steps; {arguments.output} holds their last structures "
+            "(converged=F), raise --max-steps\n"
         )
     return 1 if position.unfinished or (position.left_out and not arguments.skip_bad) else 0
 

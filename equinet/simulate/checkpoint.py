@@ -36,9 +36,10 @@ def save_checkpoint(path: Path, identity: dict[str, Any], progress: dict[str, An
     """
     rest = {name: value for name, value in state.items() if name != "engine"}
     header = {"version": _VERSION, "identity": identity, "progress": progress, "state": rest}
-    arrays = {_ENGINE + name: np.asarray(value) for name, value in state["engine"].items()}
+    arrays: dict[str, Any] = {_ENGINE + name: np.asarray(value) for name, value in state["engine"].items()}
+    arrays["header"] = np.array(json.dumps(header))
     with replacing(path) as partial, partial.open("wb") as file:
-        np.savez(file, header=np.array(json.dumps(header)), **arrays)
+        np.savez(file, **arrays)
 
 
 def load_checkpoint(path: Path, identity: dict[str, Any]) -> tuple[dict[str, Any], State]:
@@ -61,8 +62,8 @@ def load_checkpoint(path: Path, identity: dict[str, Any]) -> tuple[dict[str, Any
     for name, value in identity.items():
         if saved.get(name) != value:
             raise InputError(
-                f"{path} is of a run with another {name.replace('_', ' ')} ({saved.get(name)}, now {value}); give what it "
-                "was begun with, or start anew"
+                f"{path} is of a run with another {name.replace('_', ' ')} ({saved.get(name)}, now {value}); give "
+                "what it was begun with, or start anew"
             )
     return header["progress"], {"engine": engine, **header["state"]}
 

@@ -122,12 +122,13 @@ def run_ensemble(
         interval: steps between frames.
         on_step: called after every step with its number.
         checkpoint_interval: steps between checkpoints (OUTPUT.checkpoint, removed at the end); needs output and log.
-        resume: go on from the last checkpoint: the run is then, bit for bit, one that was never stopped. More steps than
-            before may be asked for.
+        resume: go on from the last checkpoint: the run is then, bit for bit, one that was never stopped. More steps
+            than before may be asked for.
         made_of: names the model; must be the same to go on.
 
     Raises:
-        InputError: arguments that make no sense; what the calculator says of the first structure; nothing to go on from.
+        InputError: arguments that make no sense; what the calculator says of the first structure; nothing to go on
+            from.
         ExplosionError: NaN, a temperature above HOTTEST, a cell beyond VOLUMES; the last good frame is kept.
         WriteError: no space is left; what was written is kept, and the run can go on.
     """
@@ -193,8 +194,9 @@ def _stamped(propagator: Propagator, observation: Observation, step: int) -> Ato
 def _explosion(propagator: Propagator, before: Observation, now: Observation, step: int) -> ExplosionError:
     frames = [propagator.engine.frame(0, each.snapshot) for each in (before, now)]
     return ExplosionError(
-        f"the dynamics exploded at step {step} ({now.failures[0]}; {atoms_to_blame(*frames)}); take a shorter time step than "
-        f"{propagator.ensemble.timestep:g} fs, relax the start, or mistrust the model there (the last good frame is kept)"
+        f"the dynamics exploded at step {step} ({now.failures[0]}; {atoms_to_blame(*frames)}); take a shorter time "
+        f"step than {propagator.ensemble.timestep:g} fs, relax the start, or mistrust the model there (the last good "
+        "frame is kept)"
     )
 
 

@@ -59,7 +59,8 @@ class Ensemble:
         temperature = self.temperature
         if self.name != "nve" and (temperature is None or not temperature > 0):
             raise InputError(
-                f"{self.name} needs a temperature above 0 K: a thermostat at 0 K would only brake (to come to rest, relax)"
+                f"{self.name} needs a temperature above 0 K: a thermostat at 0 K would only brake; to come to "
+                "rest, relax"
             )
         if temperature is not None and not (np.isfinite(temperature) and temperature >= 0):
             raise InputError(f"a temperature of {temperature} K makes no sense; give 0 or more")
@@ -87,8 +88,8 @@ class Ensemble:
         """Say what keeps a structure from being in this ensemble.
 
         Raises:
-            InputError: it has no volume, or fixed atoms, and the pressure is to be constant; no velocities, and there is
-                no temperature to draw them from.
+            InputError: it has no volume, or fixed atoms, and the pressure is to be constant; no velocities, and there
+                is no temperature to draw them from.
         """
         if self.name == "npt":
             if not (atoms.pbc.all() and atoms.cell.rank == 3):

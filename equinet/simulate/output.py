@@ -111,6 +111,7 @@ class FrameWriter:
         self._append, self._appender = append, appender
 
     def __call__(self, frame: Atoms) -> None:
+        """Append."""
         self._append(frame)
 
     @property
@@ -172,6 +173,7 @@ class RowWriter:
         self._text = text
 
     def __call__(self, row: tuple[float, ...]) -> None:
+        """Append."""
         if self._text is not None:
             self._text.write(",".join(repr(float(value)) for value in row) + "\n")
 

@@ -150,9 +150,10 @@ def _relax(
                     f"{largest:.3g} eV/A; start from a better structure"
                 )
             if abs(np.linalg.det(atoms.cell)) < SMALLEST * volume:
+                left = abs(np.linalg.det(atoms.cell))
                 raise InputError(
-                    f"the cell collapsed at step {steps}: {abs(np.linalg.det(atoms.cell)):.4g} A^3 of {volume:.4g} A^3 are "
-                    "left; start from a better structure, or relax the positions alone"
+                    f"the cell collapsed at step {steps}: {left:.4g} A^3 of {volume:.4g} A^3 are left; start from "
+                    "a better structure, or relax the positions alone"
                 )
             if on_step is not None:
                 on_step(steps, largest)

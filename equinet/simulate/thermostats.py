@@ -1,9 +1,9 @@
 """Thermostats that rescale momenta, of one system or of many at once: a factor for each, from its kinetic energy.
 
 They stand between steps of constant energy, which ASE or torch-sim takes. ASE 3.29 counts 3N degrees of freedom in its
-Nose-Hoover chain where the centre of mass rests, and keeps its state to itself; torch-sim 0.3 has one chain for all systems
-of a batch, and no stochastic rescaling. Here each system has its own chain or random numbers, so that a system's
-trajectory does not depend on which others are in its batch.
+Nose-Hoover chain where the centre of mass rests, and keeps its state to itself; torch-sim 0.3 has one chain for all
+systems of a batch, and no stochastic rescaling. Here each system has its own chain or random numbers, so that a
+system's trajectory does not depend on which others are in its batch.
 """
 
 from typing import Any, Protocol
@@ -20,8 +20,10 @@ YOSHIDA = np.array([1.0, -(2.0 ** (1 / 3)), 1.0]) / (2.0 - 2.0 ** (1 / 3))
 
 
 class Thermostat(Protocol):
-    """Factors for the momenta of B systems, before and after each time step. Left as it was by an abandoned step if it
-    is copied before (copy.copy), which no method prevents by changing arrays in place."""
+    """Factors for the momenta of B systems, before and after each time step.
+
+    No array is changed in place, so that a shallow copy is a thermostat to come back to.
+    """
 
     def before(self, kinetic: Array) -> Array:
         """Factors [B] for kinetic energies [B], eV."""

@@ -221,7 +221,7 @@ def _stepper(model: Any, ensemble: Ensemble) -> Callable[[Any], Any]:
         thermal = {"kT": energy} if kind == "nvt_langevin" else {}
         return lambda state: step(state, model, **constants, **thermal)
     _, update = getattr(integrators, kind)(model=model, kT=energy, **constants)
-    return update  # type: ignore[no-any-return]
+    return update
 
 
 class _Generator:

@@ -1,4 +1,4 @@
-"""Trajectories of many systems: a file for each in a folder, extended XYZ or torch-sim's HDF5 after the H5MD convention.
+"""Trajectories of many systems: a file for each in a folder, extended XYZ or torch-sim's HDF5.
 
 Frames wait in memory until there are many, so that files are opened seldom and few at a time.
 """
@@ -60,8 +60,8 @@ class TrajectoryFolder:
                 write(self.path(system), frames)
             except OSError as error:
                 raise WriteError(
-                    f"cannot write {self.path(system)}: {error.strerror or error}; what was written before is kept; make "
-                    "room and go on with --resume"
+                    f"cannot write {self.path(system)}: {error.strerror or error}; what was written before is kept; "
+                    "make room and go on with --resume"
                 ) from error
 
     def sizes(self, systems: list[int]) -> list[int]:
