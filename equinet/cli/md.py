@@ -11,8 +11,8 @@ from equinet.errors import InputError
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from equinet.simulate.batched_dynamics import SystemRun
     from equinet.simulate.ensembles import Ensemble
+    from equinet.simulate.tally import SystemRun
 
 HELP = "run molecular dynamics: constant energy (nve), temperature (nvt) or pressure (npt)"
 DESCRIPTION = """Run molecular dynamics at constant energy (velocity Verlet), temperature (Langevin, Bussi or

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +18,14 @@ from equinet.simulate.ensembles import Ensemble
 from equinet.simulate.flaws import flaw_of, in_batches
 from equinet.simulate.output import without_results
 from equinet.simulate.propagation import Observation, Propagator, atoms_to_blame
+from equinet.simulate.tally import SystemRun, Tally
 from equinet.simulate.torchsim import TorchSimModel
 from equinet.simulate.torchsim_engine import TorchSimEngine
 from equinet.simulate.trajectory_folder import Form, TrajectoryFolder
 from equinet.simulate.velocities import thermalize
-from equinet.units import MEV_PER_EV
 
 CHECKPOINT = "checkpoint.npz"
 SUMMARY = "summary.json"
-
-
-@dataclass(frozen=True)
-class SystemRun:
-    """How the dynamics of one structure ended.
-
-    Attributes:
-        index: of the structure, from 0.
-        steps: that it took.
-        temperature_k: mean of the second half of the frames; None without any.
-        drift_mev_per_atom_ps: slope of the total energy over the frames; None with fewer than two.
-        failure: why it was left out (no steps) or stopped; None for one that came to its end.
-    """
-
-    index: int
-    steps: int = 0
-    temperature_k: float | None = None
-    drift_mev_per_atom_ps: float | None = None
-    failure: str | None = None
 
 
 class BatchedDynamics:
@@ -183,7 +164,7 @@ class BatchedDynamics:
                 thermalize(atoms, self.ensemble.temperature, [self.ensemble.seed, 2, int(index)])
         engine = TorchSimEngine(structures, self.model, self.ensemble)
         propagator = Propagator(engine, structures, self.ensemble, alive.tolist())
-        tally = _Tally(len(alive))
+        tally = Tally(len(alive))
         begin = 0
         if state is not None:
             propagator.restore(state)
@@ -225,7 +206,7 @@ class BatchedDynamics:
         self,
         propagator: Propagator,
         alive: NDArray[np.int64],
-        tally: "_Tally",
+        tally: Tally,
         step: int,
         before: Observation,
         observation: Observation,
@@ -252,7 +233,7 @@ class BatchedDynamics:
         step: int,
         alive: NDArray[np.int64],
         batch: list[tuple[int, Atoms]],
-        tally: "_Tally",
+        tally: Tally,
         propagator: Propagator,
     ) -> None:
         self.trajectories.flush()
@@ -268,31 +249,3 @@ class BatchedDynamics:
             "ended": [asdict(run) for run in self._ended.values()],
         }
         save_checkpoint(self.folder / CHECKPOINT, self.identity, progress, propagator.state())
-
-
-class _Tally:
-    """Sums over frames from which means and slopes follow: [7, B]."""
-
-    def __init__(self, count: int) -> None:
-        self.sums = np.zeros((7, count))
-        # number, temperature (of the second half), and number, time, time^2, energy, energy * time of all
-
-    def add(self, late: bool, time: float, observation: Observation, structures: Sequence[Atoms]) -> None:
-        if late:
-            self.sums[0] += 1
-            self.sums[1] += observation.temperatures
-        atoms = np.array([len(each) for each in structures])
-        energy = (observation.potential + observation.kinetic) / atoms
-        self.sums[2:] += np.stack(
-            [np.ones_like(energy), np.full_like(energy, time), np.full_like(energy, time**2), energy, energy * time]
-        )
-
-    def summary(self, system: int, index: int, steps: int) -> SystemRun:
-        late, temperature, count, t, tt, e, et = self.sums[:, system]
-        spread = tt - t * t / count if count else 0.0
-        return SystemRun(
-            index,
-            steps,
-            float(temperature / late) if late else None,
-            float((et - e * t / count) / spread * MEV_PER_EV) if spread > 0 else None,
-        )

@@ -141,5 +141,6 @@ def _cut_hdf5(path: Path, step: int) -> None:
     with tables.open_file(str(path), "a") as file:
         for steps in file.list_nodes("/steps"):
             rows = int(np.searchsorted(steps[:], step, side="right"))
-            steps.truncate(rows)
-            file.get_node("/data", steps.name).truncate(rows)
+            if rows < len(steps):  # an array that never changes may have more rows than steps
+                steps.truncate(rows)
+                file.get_node("/data", steps.name).truncate(rows)

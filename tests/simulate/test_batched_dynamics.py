@@ -94,7 +94,7 @@ def test_hdf5_has_the_same_frames(tmp_path):
             energies = [[f.get_potential_energy()] for f in frames]
             np.testing.assert_allclose(file.get_array("potential_energy"), energies, atol=1e-6)
             assert file.get_steps("positions").tolist() == [0, 10, 20]
-            np.testing.assert_array_equal(file.get_array("pbc")[0], frames[0].pbc)
+            np.testing.assert_array_equal(np.ravel(file.get_array("pbc")), frames[0].pbc)
 
 
 class Killed(Exception):  # noqa: N818

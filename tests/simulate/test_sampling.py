@@ -71,7 +71,8 @@ def sampled(ensemble, rest, samples, apart, **start):
     values = np.moveaxis(np.array(taken), 1, 0)
     for value in values:
         if np.ptp(value) > 1e-6:  # a volume may be held
-            assert abs(memory(value)) < 0.1, "samples of a system are correlated"
+            error = 1 / np.sqrt(value[1:].size)
+            assert abs(memory(value)) < 0.1 + 2 * error, "samples of a system are correlated"
     return values
 
 
@@ -151,12 +152,12 @@ def test_constant_pressure():
             "bussi",
             thermostat_time=50.0,
             pressure=pressure,
-            barostat_time=200.0,
-            compressibility=5.0,
-            barostat_interval=4,
+            barostat_time=500.0,
+            compressibility=1.0,
+            barostat_interval=2,
             seed=int(100 * pressure),
         )
-        values = sampled(ensemble, 300, samples=4, apart=250)
+        values = sampled(ensemble, 400, samples=3, apart=400)
         both.append(validation_data(ensemble, *values, resting=True))
         check_kinetic_energies(both[-1])
     slopes = pv.ensemble.check(*both, verbosity=0, bootstrap_seed=1, data_is_uncorrelated=True)
