@@ -162,7 +162,7 @@ class BatchedDynamics:
         if self.ensemble.temperature is not None:
             for index, atoms in zip(alive, structures, strict=True):
                 thermalize(atoms, self.ensemble.temperature, [self.ensemble.seed, 2, int(index)])
-        engine = TorchSimEngine(structures, self.model, self.ensemble)
+        engine = TorchSimEngine(structures, self.model, self.ensemble, stream=batch[0][0])
         propagator = Propagator(engine, structures, self.ensemble, alive.tolist())
         tally = Tally(len(alive))
         begin = 0

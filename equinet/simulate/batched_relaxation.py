@@ -264,6 +264,7 @@ def _has(optimizer: str) -> bool:
 
 def _optimizer(model: Any, settings: Settings) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     """Start and step, by the names that the installed torch-sim has: 0.6 and newer, or 0.3."""
+    import torch_sim
     from torch_sim import optimizers
 
     name = settings.optimizer
@@ -272,5 +273,5 @@ def _optimizer(model: Any, settings: Settings) -> tuple[Callable[[Any], Any], Ca
         init, step = make(model=model, md_flavor="ase_fire")
         return init, step
     init, step = (getattr(optimizers, f"{name}_{what}") for what in ("init", "step"))
-    options = {"cell_filter": optimizers.CellFilter.unit if settings.cell else None}
+    options = {"cell_filter": torch_sim.CellFilter.unit if settings.cell else None}
     return lambda state: init(state, model, **options), lambda state: step(state, model)

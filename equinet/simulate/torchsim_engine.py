@@ -42,9 +42,10 @@ class TorchSimEngine:
         structures: with velocities.
         model: of torch-sim.
         ensemble: whose time step and friction count.
+        stream: another number for other structures: of the Langevin thermostat's random numbers.
     """
 
-    def __init__(self, structures: Sequence[Atoms], model: TorchSimModel, ensemble: Ensemble) -> None:
+    def __init__(self, structures: Sequence[Atoms], model: TorchSimModel, ensemble: Ensemble, stream: int = 0) -> None:
         self.structures = list(structures)
         self._model = model
         self._results: dict[str, Tensor] = {}
@@ -64,7 +65,7 @@ class TorchSimEngine:
             forces=results["forces"],
         )
         self._advance = _stepper(self._evaluate_as_model(), ensemble)
-        self._generator = _Generator(self._state, ensemble.seed)
+        _seed_noise(self._state, int(np.random.SeedSequence([ensemble.seed, 3, stream]).generate_state(1)[0]))
 
     def __len__(self) -> int:
         return len(self.structures)
@@ -161,7 +162,7 @@ class TorchSimEngine:
         """See :class:`Engine`."""
         names = ("positions", "momenta", "cell")
         arrays = {name: _numpy(getattr(self._state, name)) for name in names}
-        return arrays | {"rng": self._generator.state()}
+        return arrays | {"rng": _noise_state(self._state)}
 
     def restore(self, state: State) -> None:
         """See :class:`Engine`."""
@@ -169,7 +170,7 @@ class TorchSimEngine:
             setattr(self._state, name, torch.as_tensor(np.array(state[name])).to(self._state.positions))
         results = self._evaluate(self._state)
         self._state.energy, self._state.forces = results["energy"], results["forces"]
-        self._generator.restore(state["rng"])
+        _restore_noise(self._state, torch.as_tensor(np.array(state["rng"])))
 
     def _evaluate(self, state: Any) -> dict[str, Tensor]:
         self._results = self._model(state)
@@ -224,32 +225,31 @@ def _stepper(model: Any, ensemble: Ensemble) -> Callable[[Any], Any]:
     return update
 
 
-class _Generator:
-    """The random numbers of torch-sim's Langevin: of the state since 0.4, of torch before."""
+def _seed_noise(state: Any, seed: int) -> None:
+    """Of torch-sim's Langevin thermostat: the state has a generator of its own since 0.4, before it was torch's."""
+    if hasattr(state, "rng"):
+        state.rng.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
-    def __init__(self, state: Any, seed: int) -> None:
-        self._own = getattr(state, "rng", None)
-        self._device = state.positions.device
-        if self._own is not None:
-            self._own.manual_seed(seed)
-        else:
-            torch.manual_seed(seed)
 
-    def state(self) -> Array:
-        if self._own is not None:
-            return self._own.get_state().numpy()
-        if self._device.type == "cuda":
-            return torch.cuda.get_rng_state(self._device).numpy()
-        return torch.get_rng_state().numpy()
+def _noise_state(state: Any) -> NDArray[np.uint8]:
+    device = state.positions.device
+    if hasattr(state, "rng"):
+        found = state.rng.get_state()
+    else:
+        found = torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+    return found.cpu().numpy()
 
-    def restore(self, state: Any) -> None:
-        values = torch.as_tensor(np.array(state))
-        if self._own is not None:
-            self._own.set_state(values)
-        elif self._device.type == "cuda":
-            torch.cuda.set_rng_state(values, self._device)
-        else:
-            torch.set_rng_state(values)
+
+def _restore_noise(state: Any, values: Tensor) -> None:
+    device = state.positions.device
+    if hasattr(state, "rng"):
+        state.rng.set_state(values)
+    elif device.type == "cuda":
+        torch.cuda.set_rng_state(values, device)
+    else:
+        torch.set_rng_state(values)
 
 
 def _numpy(tensor: Tensor) -> Array:

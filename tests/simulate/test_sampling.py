@@ -26,23 +26,29 @@ SIGMAS = 3.0
 
 
 class SoftSpheres(torch.nn.Module):
-    """Weeks, Chandler and Andersen's repulsive part of Lennard-Jones, of systems of equal size in cubes."""
+    """Weeks, Chandler and Andersen's repulsive part of Lennard-Jones, of equal systems in cubes (mean stress)."""
 
     device, dtype, pbc = torch.device("cpu"), torch.float64, None
 
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.triu_indices(ATOMS, ATOMS, 1)
+        ones = torch.eye(ATOMS, dtype=torch.float64)
+        self.sides = ones[self.first] - ones[self.second]  # [pairs, atoms]
+
     def forward(self, state):
         positions = state.positions.reshape(-1, ATOMS, 3)
-        length = state.cell[:, 0, 0]
-        apart = positions[:, :, None] - positions[:, None]
-        apart = apart - (apart / length[:, None, None, None]).round() * length[:, None, None, None]
-        squares = (apart**2).sum(dim=-1) + torch.eye(ATOMS, dtype=torch.float64) * 1e6
-        sixth = (SIGMA**2 / squares) ** 3
-        near = squares < REACH**2
-        energy = 0.5 * torch.where(near, 4 * EPSILON * (sixth**2 - sixth) + EPSILON, 0.0).sum(dim=(1, 2))
-        pull = torch.where(near, 24 * EPSILON * (2 * sixth**2 - sixth) / squares, 0.0)
-        forces = (pull[..., None] * apart).sum(dim=2)
-        virial = 0.5 * torch.einsum("bij,bijx,bijy->bxy", pull, apart, apart)
-        return {"energy": energy, "forces": forces.reshape(-1, 3), "stress": -virial / (length**3)[:, None, None]}
+        length = state.cell[:, 0, 0, None, None]
+        apart = positions[:, self.first] - positions[:, self.second]  # [systems, pairs, 3]
+        apart = apart - (apart / length).round() * length
+        squares = (apart**2).sum(dim=-1)
+        sixth = torch.where(squares < REACH**2, (SIGMA**2 / squares) ** 3, 0.5)  # at its reach both vanish
+        energy = (4 * EPSILON * (sixth**2 - sixth) + EPSILON).sum(dim=1)
+        pull = 24 * EPSILON * (2 * sixth**2 - sixth) / squares
+        forces = torch.einsum("pa,bpx->bax", self.sides, pull[..., None] * apart)
+        pressure = (pull * squares).sum(dim=1) / (3 * length[:, 0, 0] ** 3)
+        stress = -pressure[:, None, None] * torch.eye(3, dtype=torch.float64)
+        return {"energy": energy, "forces": forces.reshape(-1, 3), "stress": stress}
 
 
 def fluids(count, spacing):
@@ -51,7 +57,7 @@ def fluids(count, spacing):
     return [Atoms(f"Ar{ATOMS}", corners * spacing, cell=cell, pbc=True) for _ in range(count)]
 
 
-def begun(ensemble, count=120, spacing=1.15 * SIGMA):
+def begun(ensemble, count=64, spacing=1.15 * SIGMA):
     systems = fluids(count, spacing)
     for number, atoms in enumerate(systems):
         thermalize(atoms, ensemble.temperature, [ensemble.seed, 2, number])
