@@ -133,14 +133,15 @@ def check_kinetic_energies(data):
     assert abs(widths) < SIGMAS
 
 
-@pytest.mark.parametrize(("thermostat", "rest"), [("langevin", 200), ("bussi", 200), ("nose-hoover", 200)])
-def test_constant_temperature(thermostat, rest):
+@pytest.mark.parametrize("samples", [4, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("thermostat", ["langevin", "bussi", "nose-hoover"])
+def test_constant_temperature(thermostat, samples):
     both = []
     for temperature in (120.0, 150.0):
         ensemble = Ensemble(
             "nvt", 5.0, temperature, thermostat, friction=0.01, thermostat_time=50.0, seed=int(temperature)
         )
-        values = sampled(ensemble, rest, samples=4, apart=150)
+        values = sampled(ensemble, 200, samples, apart=150)
         both.append(validation_data(ensemble, *values, resting=thermostat != "langevin"))
         check_kinetic_energies(both[-1])
     for total in (False, True):
@@ -148,7 +149,8 @@ def test_constant_temperature(thermostat, rest):
         assert np.abs(slopes).max() < SIGMAS
 
 
-def test_constant_pressure():
+@pytest.mark.parametrize("samples", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_constant_pressure(samples):
     both = []
     for pressure in (0.2, 0.25):
         ensemble = Ensemble(
@@ -163,7 +165,7 @@ def test_constant_pressure():
             barostat_interval=2,
             seed=int(100 * pressure),
         )
-        values = sampled(ensemble, 400, samples=3, apart=400)
+        values = sampled(ensemble, 400, samples, apart=400)
         both.append(validation_data(ensemble, *values, resting=True))
         check_kinetic_energies(both[-1])
     slopes = pv.ensemble.check(*both, verbosity=0, bootstrap_seed=1, data_is_uncorrelated=True)
