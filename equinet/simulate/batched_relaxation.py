@@ -273,5 +273,7 @@ def _optimizer(model: Any, settings: Settings) -> tuple[Callable[[Any], Any], Ca
         init, step = make(model=model, md_flavor="ase_fire")
         return init, step
     init, step = (getattr(optimizers, f"{name}_{what}") for what in ("init", "step"))
-    options = {"cell_filter": torch_sim.CellFilter.unit if settings.cell else None}
+    options: dict[str, Any] = {"cell_filter": torch_sim.CellFilter.unit if settings.cell else None}
+    if name == "lbfgs":
+        options["alpha"] = 70.0  # ASE's first guess of the curvature, eV/A^2; its own takes far steps to other minima
     return lambda state: init(state, model, **options), lambda state: step(state, model)
