@@ -1,47 +1,148 @@
-"""``equinet md``: molecular dynamics."""
+"""``equinet md``: molecular dynamics of one structure, or of thousands at once."""
 
+import argparse
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from equinet.cli.options import add_device_and_dtype, add_modal, add_model, add_seed, positive_integer, verb_parser
+from equinet.errors import InputError
 
-HELP = "run molecular dynamics: constant energy (nve) or temperature (nvt)"
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from equinet.simulate.ensembles import Ensemble
+    from equinet.simulate.tally import SystemRun
+
+HELP = "run molecular dynamics: constant energy (nve), temperature (nvt) or pressure (npt)"
+DESCRIPTION = """Run molecular dynamics at constant energy (velocity Verlet), temperature (Langevin, Bussi or
+Nose-Hoover), or temperature and pressure (one of these thermostats and stochastic rescaling of the cell, isotropic).
+
+One structure runs in ASE and gives a trajectory. Several (more files, or --frame :) run together in torch-sim, and
+give a folder with a trajectory each and summary.json; one that cannot be or that explodes is named, and the rest go on.
+
+Killed, the same command with --resume goes on from the last checkpoint, and ends as if it had never been stopped, bit
+for bit."""
+EXAMPLE = """equinet md model.safetensors start.extxyz --temperature 300 --timestep 0.5 --steps 2000 -o run.extxyz
+  equinet md model.safetensors starts.extxyz --frame : --ensemble npt --thermostat bussi --temperature 300 \\
+      --pressure 1 --timestep 1 --steps 20000 -o runs"""
 
 
 def main(argv: list[str]) -> int:
-    """Run the verb.
+    """Run the verb. With several structures the exit code is 1 when one was left out or stopped.
 
     Raises:
-        InputError: a model, a structure or an output that cannot be; dynamics that explode.
+        InputError: a model, a structure or an output that cannot be; dynamics of a structure alone that explode;
+            nothing to go on from.
     """
-    parser = verb_parser(
-        "md",
-        "Run molecular dynamics: velocity Verlet at constant energy, or Langevin at constant temperature.",
-        "equinet md model.safetensors start.extxyz --ensemble nve --temperature 300 --timestep 0.5 --steps 2000 "
-        "-o run.extxyz",
+    arguments = _parser().parse_args(argv)
+
+    from equinet.cli.structure import read_structures
+    from equinet.simulate.ensembles import Ensemble
+    from equinet.simulate.output import TRAJECTORY_SUFFIXES
+
+    ensemble = Ensemble(
+        arguments.ensemble,
+        arguments.timestep,
+        arguments.temperature,
+        arguments.thermostat,
+        arguments.friction,
+        arguments.thermostat_time,
+        arguments.pressure,
+        arguments.barostat_time,
+        arguments.compressibility,
+        seed=arguments.seed,
     )
+    structures = read_structures(arguments.structures, arguments.frame)
+    if len(structures) > 1 and arguments.output.suffix in TRAJECTORY_SUFFIXES:
+        raise InputError(
+            f"{len(structures)} structures give a folder of trajectories, not {arguments.output}; name one with -o, or "
+            "choose a structure with --frame"
+        )
+    if len(structures) > 1 or not arguments.output.suffix:
+        return _many(structures, ensemble, arguments)
+    return _one(structures[0], ensemble, arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = verb_parser("md", DESCRIPTION, EXAMPLE)
     add_model(parser)
-    parser.add_argument("structure", metavar="STRUCTURE", type=Path, help="the start, in any format ASE reads")
-    parser.add_argument("--ensemble", choices=("nve", "nvt"), default="nve", help="(default: nve)")
+    parser.add_argument(
+        "structures", metavar="STRUCTURE", nargs="+", type=Path, help="the starts, in any format ASE reads"
+    )
+    parser.add_argument(
+        "--frame", default="-1", metavar="I", help="of each file: a number, or : for all (default: -1, the last)"
+    )
+    parser.add_argument("--ensemble", choices=("nve", "nvt", "npt"), default="nve", help="(default: nve)")
     parser.add_argument(
         "--temperature",
         type=float,
         metavar="K",
         help="of the random velocities at the start, and of the bath (nve without it: velocities of the file)",
     )
+    parser.add_argument(
+        "--thermostat",
+        choices=("langevin", "bussi", "nose-hoover"),
+        default="langevin",
+        help="of nvt and npt (default: langevin)",
+    )
+    parser.add_argument("--pressure", type=float, default=0.0, metavar="GPA", help="of npt, GPa (default: 0)")
     parser.add_argument("--timestep", type=float, required=True, metavar="FS", help="time step, fs")
     parser.add_argument("--steps", type=positive_integer, required=True, metavar="N", help="number of steps")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="TRAJ", help="trajectory: .extxyz or .traj")
-    parser.add_argument("--log", type=Path, metavar="FILE", help="CSV of every step (default: TRAJ with .csv)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="trajectory, .extxyz or .traj; of several: a folder",
+    )
+    parser.add_argument("--log", type=Path, metavar="FILE", help="CSV of every step (default: OUT with .csv)")
+    parser.add_argument(
+        "--format",
+        choices=("extxyz", "h5md"),
+        default="extxyz",
+        help="of the trajectories in a folder (default: extxyz)",
+    )
     parser.add_argument(
         "--interval", type=positive_integer, default=10, metavar="N", help="steps between frames (default: 10)"
     )
-    parser.add_argument("--friction", type=float, default=0.01, metavar="X", help="of the bath, 1/fs (default: 0.01)")
-    parser.add_argument("--frame", default="-1", metavar="I", help="of the structure file (default: -1, the last)")
+    parser.add_argument(
+        "--friction", type=float, default=0.01, metavar="X", help="of the Langevin bath, 1/fs (default: 0.01)"
+    )
+    parser.add_argument(
+        "--thermostat-time", type=float, default=100.0, metavar="FS", help="of the other baths, fs (default: 100)"
+    )
+    parser.add_argument(
+        "--barostat-time", type=float, default=1000.0, metavar="FS", help="in which the volume relaxes (default: 1000)"
+    )
+    parser.add_argument(
+        "--compressibility", type=float, metavar="X", help="1/GPa, for the barostat (default: measured at the start)"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=positive_integer,
+        default=1000,
+        metavar="N",
+        help="steps between checkpoints (default: 1000)",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument(
+        "--max-atoms",
+        type=positive_integer,
+        metavar="N",
+        help="atoms that move at once, of several structures (default: what memory holds, measured; 1024 on a CPU)",
+    )
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="exit with 0 though structures were left out or stopped"
+    )
     add_seed(parser)
     add_modal(parser)
     add_device_and_dtype(parser)
-    arguments = parser.parse_args(argv)
+    return parser
 
+
+def _one(start: "tuple[str, Atoms]", ensemble: "Ensemble", arguments: argparse.Namespace) -> int:
     from equinet.files import check_output
     from equinet.simulate.output import TRAJECTORY_SUFFIXES
 
@@ -50,33 +151,77 @@ def main(argv: list[str]) -> int:
     check_output(log)
 
     from equinet.cli.progress import progress
-    from equinet.cli.structure import check_usable, read_structure
+    from equinet.cli.structure import check_usable
+    from equinet.files import sha256
     from equinet.simulate.calculator import Calculator
-    from equinet.simulate.dynamics import run_md
+    from equinet.simulate.dynamics import run_ensemble
 
+    source, atoms = start
     calculator = Calculator(arguments.model, arguments.device, arguments.dtype, modal=arguments.modal)
-    atoms = read_structure(arguments.structure, arguments.frame)
-    check_usable(calculator, atoms, arguments.structure)
+    check_usable(calculator, atoms, source)
     with progress("dynamics", arguments.steps) as done:
-        run = run_md(
+        run = run_ensemble(
             atoms,
             calculator,
-            ensemble=arguments.ensemble,
-            timestep=arguments.timestep,
-            steps=arguments.steps,
-            temperature=arguments.temperature,
-            friction=arguments.friction,
-            seed=arguments.seed,
+            ensemble,
+            arguments.steps,
             output=arguments.output,
             log=log,
             interval=arguments.interval,
+            checkpoint_interval=arguments.checkpoint,
+            resume=arguments.resume,
+            made_of=f"{sha256(arguments.model)} {arguments.dtype} {arguments.modal}",
             on_step=done,
         )
     half = len(run.times) // 2
     lines = [f"{arguments.steps} steps, {run.times[-1]:g} ps: {arguments.output}, {log}"]
     lines.append(f"temperature, second half: {run.temperatures[half:].mean():.1f} K")
-    if arguments.ensemble == "nve" and len(run.times) > 2:
+    if ensemble.name == "npt":
+        lines.append(f"volume, second half: {run.volumes[half:].mean():.2f} A^3")
+    if ensemble.name == "nve" and len(run.times) > 2:
         drift = run.energy_drift()
         lines.append(f"drift of the total energy: {drift.slope:+.4f} +- {drift.error:.4f} meV/atom/ps")
     print("\n".join(lines))
     return 0
+
+
+def _many(structures: "list[tuple[str, Atoms]]", ensemble: "Ensemble", arguments: argparse.Namespace) -> int:
+    from equinet.cli.progress import progress
+    from equinet.cli.structure import torchsim_model
+    from equinet.files import sha256
+    from equinet.simulate.batched_dynamics import BatchedDynamics
+    from equinet.simulate.budget import atoms_at_once
+
+    model = torchsim_model(arguments)
+    frames = [atoms for _, atoms in structures]
+    work = BatchedDynamics(
+        frames,
+        model,
+        ensemble,
+        arguments.steps,
+        arguments.output,
+        form=arguments.format,
+        interval=arguments.interval,
+        max_atoms=arguments.max_atoms,
+        measure=lambda usable: atoms_at_once(model.potential, usable),
+        checkpoint_interval=arguments.checkpoint,
+        made_of=f"{sha256(arguments.model)} {arguments.dtype} {arguments.modal}",
+    )
+
+    def name(run: "SystemRun") -> None:
+        sys.stderr.write(f"equinet: warning: {structures[run.index][0]}: {run.failure}; the others go on\n")
+
+    with progress("dynamics", arguments.steps * len(frames)) as done:
+        runs = work.run(arguments.resume, name, done)
+    failed = sum(run.failure is not None for run in runs)
+    stopped = f"; {failed} left out or stopped" if failed else ""
+    print(f"{len(runs)} structures, {arguments.steps} steps: {arguments.output}{stopped}")
+    hot = [run.temperature_k for run in runs if run.failure is None and run.temperature_k is not None]
+    if hot:
+        print(f"temperature, second half: {sum(hot) / len(hot):.1f} K")
+    drifts = sorted(
+        abs(run.drift_mev_per_atom_ps) for run in runs if run.failure is None and run.drift_mev_per_atom_ps is not None
+    )
+    if ensemble.name == "nve" and drifts:
+        print(f"drift of the total energy: median {drifts[len(drifts) // 2]:.4f}, largest {drifts[-1]:.4f} meV/atom/ps")
+    return 1 if failed and not arguments.skip_bad else 0

@@ -1,12 +1,18 @@
-"""One structure from a file, and whether a model can use it."""
+"""Structures from files, and whether a model can use them."""
 
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ase import Atoms
 
 from equinet.data import read_atoms
 from equinet.errors import InputError
 from equinet.simulate.calculator import Calculator
+
+if TYPE_CHECKING:
+    from equinet.simulate.torchsim import TorchSimModel
 
 
 def read_structure(path: Path, frame: str = "-1") -> Atoms:
@@ -31,3 +37,31 @@ def check_usable(calculator: Calculator, atoms: Atoms, source: Path | str) -> No
         calculator.get_property("energy", atoms)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
+
+
+def read_structures(paths: Sequence[Path], frame: str) -> list[tuple[str, Atoms]]:
+    """Frames of files, each with what names it in a message.
+
+    Raises:
+        InputError: a file cannot be read, or `frame` selects none of it.
+    """
+    found = []
+    for path in paths:
+        frames = read_atoms(path, frame)
+        if not frames:
+            raise InputError(f"{path}: {frame!r} selects no frame; give the number of one, or : for all")
+        found += [(str(path) if len(frames) == 1 else f"{path}: frame {number}", atoms) for number, atoms in frames]
+    return found
+
+
+def torchsim_model(arguments: argparse.Namespace) -> "TorchSimModel":
+    """The model of a verb's arguments, for many structures at once.
+
+    Raises:
+        InputError: it cannot be; torch-sim is not installed.
+    """
+    try:
+        from equinet.simulate.torchsim import TorchSimModel
+    except ImportError as error:
+        raise InputError(f"several structures at once: {error}") from None
+    return TorchSimModel(arguments.model, arguments.device, arguments.dtype, arguments.modal)

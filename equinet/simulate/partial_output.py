@@ -28,6 +28,7 @@ class Position:
         written: structures in the output.
         left_out: structures that were passed over.
         bytes: length of the output.
+        unfinished: structures in the output that did not come to their end, of work that has one.
     """
 
     input: int = 0
@@ -35,6 +36,7 @@ class Position:
     written: int = 0
     left_out: int = 0
     bytes: int = 0
+    unfinished: int = 0
 
 
 class PartialOutput:
@@ -86,7 +88,7 @@ class PartialOutput:
             self._file.truncate(self.position.bytes)
             self._file.seek(self.position.bytes)
 
-    def append(self, text: str, input: int, frame: int, written: int, left_out: int) -> None:
+    def append(self, text: str, input: int, frame: int, written: int, left_out: int, unfinished: int = 0) -> None:
         """Add structures.
 
         Args:
@@ -95,13 +97,14 @@ class PartialOutput:
             frame: number of its frame that comes next.
             written: structures that the text has.
             left_out: structures that were passed over, in all.
+            unfinished: structures in the output that did not come to their end, in all.
 
         Raises:
             WriteError: the disk is full, for instance; what was appended before stays.
         """
         assert self._file is not None
         content, before = text.encode(), self.position
-        after = Position(input, frame, before.written + written, left_out, before.bytes + len(content))
+        after = Position(input, frame, before.written + written, left_out, before.bytes + len(content), unfinished)
         with self._failures_named():
             self._file.write(content)
             self._file.flush()

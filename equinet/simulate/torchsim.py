@@ -3,10 +3,12 @@
 Imported when ``equinet.TorchSimModel`` is first used: torch-sim is an extra (``pip install 'equinet-mlip[torchsim]'``).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from ase import Atoms
 from torch import Tensor
 
 from equinet.errors import InputError
@@ -15,6 +17,7 @@ from equinet.models import Potential, resolve_dtype
 from equinet.simulate.loading import ready_potential
 
 try:
+    import torch_sim
     from torch_sim.models.interface import ModelInterface
 except ModuleNotFoundError as error:
     if error.name != "torch_sim":
@@ -45,6 +48,8 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc, unused-ignore]
         potential: as it is used.
         compute_forces: whether forces are among the results. Settable.
         compute_stress: whether stresses are among the results. Settable.
+        pbc: [3] or [B, 3], the periodic directions, whatever the state says; None: as the state says. A state that
+            says False has positions that torch-sim does not wrap into the cell.
 
     Raises:
         InputError: a file that is no model; a device that is not there; a negative skin; a modal that the potential
@@ -69,6 +74,7 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc, unused-ignore]
         # edges take the memory, and an atom has as many as the density says
         self._memory_scales_with = "n_atoms_x_density"
         self.neighbors = VerletBatch(self.potential.cutoff, skin, self._device)
+        self.pbc: Tensor | None = None
         self._known = torch.empty(0)  # numbers of the atoms that were looked at last
 
     @ModelInterface.compute_stress.setter
@@ -101,7 +107,7 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc, unused-ignore]
             )
         self._check_elements(state.atomic_numbers, state.system_idx)
         cell = state.cell.mT  # torch-sim's lattice vectors are columns
-        pbc = torch.as_tensor(state.pbc, device=self._device).expand(len(cell), 3)
+        pbc = torch.as_tensor(state.pbc if self.pbc is None else self.pbc, device=self._device).expand(len(cell), 3)
         graph = self.neighbors.graph(state.positions, state.atomic_numbers, cell, pbc, state.system_idx)
         prediction = self.potential(graph)
         results = {"energy": prediction.energy}
@@ -125,3 +131,11 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc, unused-ignore]
                     raise InputError(f"system {system}: {error}") from None
             raise
         self._known = numbers.clone()
+
+
+def state_of(structures: Sequence[Atoms], model: TorchSimModel) -> Any:
+    """torch-sim's state of structures for a model that knows their periodic directions (``model.pbc``): not wrapped."""
+    bare = [Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=False) for atoms in structures]
+    for mine, atoms in zip(bare, structures, strict=True):
+        mine.set_masses(atoms.get_masses())
+    return torch_sim.initialize_state(bare, model.device, model.dtype)

@@ -1,5 +1,6 @@
 """info, predict, md and relax, as a user calls them."""
 
+import ase.build
 import ase.io
 import numpy as np
 import pytest
@@ -107,7 +108,8 @@ def test_md_errors(fails, model_file, crystal, structures, tmp_path):
 
     assert "no velocities" in md(crystal)
     assert "nvt needs a temperature" in md(crystal, "--ensemble", "nvt")
-    assert "selects 3 frames" in md(structures, "--temperature", 300, "--frame", ":")
+    assert "3 structures give a folder" in md(structures, "--temperature", 300, "--frame", ":")
+    assert "nvt needs a temperature above 0 K" in md(crystal, "--ensemble", "nvt", "--temperature", 0)
     oxide = tmp_path / "oxide.extxyz"
     ase.io.write(oxide, ase.Atoms("O"))
     assert f"{oxide}: the potential does not know O" in md(oxide, "--temperature", 300)
@@ -145,3 +147,73 @@ def test_relax_errors(fails, model_file, structures, tmp_path):
     assert f"{oxide}: the potential does not know O" in fails("relax", model_file, oxide, "-o", out)
     assert "no folder" in fails("relax", model_file, structures, "-o", tmp_path / "nowhere" / "a.extxyz")
     assert not out.exists()
+
+
+def test_md_of_many_names_the_bad_one_and_goes_on(run, model_file, structures, tmp_path):
+    pytest.importorskip("torch_sim", reason="torch-sim is not installed (the extra 'torchsim')")
+    starts, out = tmp_path / "starts.extxyz", tmp_path / "runs"
+    ase.io.write(starts, [*ase.io.read(structures, index=":"), ase.Atoms("O")])
+    settings = ["--temperature", 300, "--timestep", 0.5, "--steps", 20, "--frame", ":"]
+    code, text, err = run("md", model_file, starts, *settings, "-o", out)
+    assert code == 1
+    reason = "the potential does not know O; it was trained for C, Si; the others go on"
+    assert err == f"equinet: warning: {starts}: frame 3: {reason}\n"
+    assert "4 structures, 20 steps" in text
+    assert "1 left out or stopped" in text
+    assert sorted(path.name for path in out.iterdir()) == ["0.extxyz", "1.extxyz", "2.extxyz", "summary.json"]
+    assert [frame.info["step"] for frame in ase.io.read(out / "1.extxyz", ":")] == [0, 10, 20]
+    assert run("md", model_file, starts, *settings, "-o", out, "--skip-bad")[0] == 0
+
+
+def test_relax_of_many_is_in_order_and_goes_on_after_a_kill(run, fails, model_file, structures, tmp_path, monkeypatch):
+    pytest.importorskip("torch_sim", reason="torch-sim is not installed (the extra 'torchsim')")
+    from equinet.simulate.partial_output import PartialOutput
+
+    starts, out = tmp_path / "starts.extxyz", tmp_path / "relaxed.extxyz"
+    frames = ase.io.read(structures, index=":")
+    ase.io.write(starts, [frames[0], ase.Atoms("O"), frames[1], frames[2]])
+    settings = ["--fmax", 0.3, "--frame", ":", "--max-atoms", 1, "-o", out]
+    append = PartialOutput.append
+
+    def killed(self, *rest):
+        append(self, *rest)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PartialOutput, "append", killed)
+        code, _, err = run("relax", model_file, starts, *settings)
+        assert code == 130
+        assert f"{starts}: frame 1: the potential does not know O" in err
+    assert not out.exists()
+    assert "interrupted after 1 structures" in fails("relax", model_file, starts, *settings)
+    code, text, _ = run("relax", model_file, starts, *settings, "--resume")
+    assert code == 1
+    assert "3 structures" in text
+    assert "1 left out" in text
+    relaxed = ase.io.read(out, ":")
+    assert [frame.info["index"] for frame in relaxed] == [0, 2, 3]
+    assert [frame.get_chemical_formula() for frame in relaxed] == [frame.get_chemical_formula() for frame in frames]
+    assert all(frame.info["converged"] and frame.info["fmax"] <= 0.3 for frame in relaxed)
+    assert not list(tmp_path.glob("relaxed.extxyz.*"))
+
+
+def test_relax_of_many_says_what_did_not_converge(run, model_file, structures, tmp_path):
+    pytest.importorskip("torch_sim", reason="torch-sim is not installed (the extra 'torchsim')")
+    out = tmp_path / "relaxed.extxyz"
+    code, _, err = run("relax", model_file, structures, "--frame", ":", "--fmax", 1e-9, "--max-steps", 2, "-o", out)
+    assert code == 1
+    assert "3 of 3 not converged" in err
+    assert [frame.info["steps"] for frame in ase.io.read(out, ":")] == [2, 2, 2]
+
+
+def test_relax_keeps_the_symmetry(run, model_file, tmp_path):
+    pytest.importorskip("spglib", reason="spglib is not installed (the extra 'properties')")
+    from ase.spacegroup.symmetrize import check_symmetry
+
+    start, out = tmp_path / "start.extxyz", tmp_path / "relaxed.extxyz"
+    atoms = ase.build.bulk("Si", a=5.2)
+    atoms.set_cell(atoms.cell @ np.diag([1, 1, 1.01]), scale_atoms=True)
+    ase.io.write(start, atoms)
+    code, _, err = run("relax", model_file, start, "--cell", "--keep-symmetry", "--fmax", 0.2, "-o", out)
+    assert (code, err) == (0, "")
+    assert check_symmetry(ase.io.read(out), 1e-4).number == check_symmetry(atoms, 1e-4).number

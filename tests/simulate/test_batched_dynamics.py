@@ -1,0 +1,224 @@
+"""Dynamics of many structures: those of each alone, whatever happens to the others, and after a kill the same bytes."""
+
+import json
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk as crystal
+from ase.io import read
+
+from equinet.errors import InputError
+from equinet.files import WriteError
+from equinet.simulate import Calculator, Ensemble, thermalize
+from equinet.simulate.engine import AseEngine
+from equinet.simulate.propagation import Propagator
+from equinet.simulate.structures import molecule, slab
+from equinet.simulate.verify import rattled
+from tests.simulate.conftest import small_potential
+
+pytest.importorskip("torch_sim", reason="torch-sim is not installed (the extra 'torchsim')")
+from equinet import TorchSimModel
+from equinet.simulate.batched_dynamics import BatchedDynamics
+
+
+def mixed():
+    """Crystals of 8 and 2 atoms, a slab and a molecule."""
+    cells = [crystal("Si", cubic=True), crystal("Si")]
+    return [rattled(cell, 0.06, seed) for seed, cell in enumerate(cells)] + [slab([14], 3), molecule([6, 14], 1)]
+
+
+def crystals():
+    return [rattled(crystal("Si", cubic=True), 0.06, seed) for seed in range(3)]
+
+
+def batch(structures, folder, steps=40, max_atoms=1000, **options):
+    settings = {"name": "nve", "timestep": 1.0, "temperature": 300.0} | options.pop("ensemble", {})
+    model = TorchSimModel(options.pop("potential", None) or small_potential())
+    return BatchedDynamics(structures, model, Ensemble(**settings), steps, folder, max_atoms=max_atoms, **options)
+
+
+def alone(index, atoms, ensemble, steps):
+    """The same dynamics by ASE."""
+    atoms = atoms.copy()
+    thermalize(atoms, ensemble.temperature, [ensemble.seed, 2, index])
+    atoms.calc = Calculator(small_potential())
+    propagator = Propagator(AseEngine(atoms, ensemble), [atoms], ensemble, [index])
+    observation = propagator.observe()
+    for _ in range(steps):
+        observation = propagator.advance(observation)
+        assert not observation.failures
+    return atoms
+
+
+@pytest.mark.parametrize(
+    ("structures", "ensemble"),
+    [
+        (mixed, {}),
+        (mixed, {"name": "nvt", "thermostat": "bussi"}),
+        (mixed, {"name": "nvt", "thermostat": "nose-hoover", "thermostat_time": 20.0}),
+        (crystals, {"name": "npt", "thermostat": "bussi", "pressure": 5.0, "barostat_time": 200.0}),
+    ],
+    ids=["nve", "bussi", "nose-hoover", "npt"],
+)
+def test_a_batch_moves_as_each_does_in_ase(tmp_path, structures, ensemble):
+    from torch_sim import TorchSimTrajectory
+
+    systems = structures()
+    work = batch(systems, tmp_path / "run", 25, ensemble=ensemble, form="h5md")
+    runs = work.run()
+    assert [(run.index, run.steps, run.failure) for run in runs] == [(i, 25, None) for i in range(len(systems))]
+    for index, atoms in enumerate(systems):
+        expected = alone(index, atoms, work.ensemble, 25)
+        assert np.abs(expected.positions - atoms.positions).max() > 0.05
+        with TorchSimTrajectory(tmp_path / "run" / f"{index}.h5") as file:
+            assert file.get_steps("positions").tolist() == [0, 10, 20, 25]
+            last = {name: file.get_array(name)[-1] for name in ("positions", "velocities", "cell", "potential_energy")}
+        np.testing.assert_allclose(last["positions"], expected.positions, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(last["velocities"], expected.get_velocities(), rtol=0, atol=1e-10)
+        np.testing.assert_allclose(last["cell"].T, expected.cell, rtol=0, atol=1e-10)
+        assert last["potential_energy"][0] == pytest.approx(expected.get_potential_energy(), abs=1e-10)
+
+
+def test_hdf5_has_the_same_frames(tmp_path):
+    from torch_sim import TorchSimTrajectory
+
+    systems = mixed()
+    for form in ("extxyz", "h5md"):
+        batch(systems, tmp_path / form, form=form, steps=20).run()
+    for index in range(len(systems)):
+        frames = read(tmp_path / "extxyz" / f"{index}.extxyz", ":")
+        with TorchSimTrajectory(tmp_path / "h5md" / f"{index}.h5") as file:
+            np.testing.assert_allclose(file.get_array("positions"), [f.positions for f in frames], atol=1e-8)
+            np.testing.assert_allclose(file.get_array("forces"), [f.get_forces() for f in frames], atol=1e-8)
+            energies = [[f.get_potential_energy()] for f in frames]
+            np.testing.assert_allclose(file.get_array("potential_energy"), energies, atol=1e-6)
+            assert file.get_steps("positions").tolist() == [0, 10, 20]
+            np.testing.assert_array_equal(np.ravel(file.get_array("pbc")), frames[0].pbc)
+
+
+class Killed(Exception):  # noqa: N818
+    """What stops a run in these tests, as a signal would: nothing catches it."""
+
+
+@pytest.mark.parametrize(
+    ("thermostat", "form"),
+    [("bussi", "extxyz"), ("langevin", "h5md"), ("nose-hoover", "extxyz"), ("langevin", "extxyz")],
+)
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, thermostat, form):
+    def at(mark):
+        def kill(done):
+            if done >= mark:
+                raise Killed
+
+        return kill
+
+    systems = mixed()
+    options = {
+        "ensemble": {"name": "nvt", "thermostat": thermostat},
+        "max_atoms": 12,
+        "checkpoint_interval": 8,
+        "form": form,
+    }
+    batch(systems, tmp_path / "whole", steps=30, **options).run()
+    for number, mark in enumerate([35, 70, 105]):  # of 120 steps of systems, in two batches
+        with pytest.raises(Killed):
+            batch(systems, tmp_path / "cut", steps=30, **options).run(number > 0, on_step=at(mark))
+        assert (tmp_path / "cut" / "checkpoint.npz").is_file()
+    batch(systems, tmp_path / "cut", steps=30, **options).run(True)
+    for name in (path.name for path in (tmp_path / "whole").iterdir()):
+        if name.endswith(".h5"):
+            from torch_sim import TorchSimTrajectory
+
+            with (
+                TorchSimTrajectory(tmp_path / "whole" / name) as one,
+                TorchSimTrajectory(tmp_path / "cut" / name) as two,
+            ):
+                for array in ("positions", "velocities", "forces", "potential_energy"):
+                    np.testing.assert_array_equal(one.get_array(array), two.get_array(array))
+                    np.testing.assert_array_equal(one.get_steps(array), two.get_steps(array))
+        else:
+            assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes(), name
+    assert not (tmp_path / "cut" / "checkpoint.npz").exists()
+
+
+def test_what_cannot_be_is_named_and_the_rest_go_on(tmp_path):
+    systems = mixed()
+    systems.insert(1, Atoms("SiO", [[0, 0, 0], [0, 0, 1.6]]))
+    systems.insert(3, Atoms("Si2", np.zeros((2, 3))))
+    told = []
+    runs = batch(systems, tmp_path / "run").run(on_failure=told.append)
+    assert [run.steps for run in runs] == [40, 0, 40, 0, 40, 40]
+    assert "does not know O" in runs[1].failure
+    assert "at one place" in runs[3].failure
+    assert told == [runs[1], runs[3]]
+    alone_too = batch(mixed(), tmp_path / "good")
+    alone_too.run()
+    assert len(list((tmp_path / "run").glob("*.extxyz"))) == 4
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert [each["failure"] is None for each in summary["systems"]] == [True, False, True, False, True, True]
+
+
+def test_one_that_explodes_stops_and_the_others_do_not_notice(tmp_path):
+    systems = crystals()
+    wild = Atoms("Si2", [[0, 0, 0], [0, 0, 1.9]], cell=[9, 9, 9], pbc=True)
+    wild.set_masses([1e-3, 28.0])  # in a step of 1 fs it flies
+    systems.insert(1, wild)
+    told = []
+    runs = batch(systems, tmp_path / "run").run(on_failure=told.append)
+    assert [run.index for run in told] == [1]
+    assert "exploded at step" in runs[1].failure
+    assert "atoms Si 0" in runs[1].failure
+    frames = read(tmp_path / "run" / "1.extxyz", ":")
+    assert frames[-1].info["step"] == runs[1].steps
+    assert np.isfinite(frames[-1].get_forces()).all()
+    for index in (0, 2, 3):
+        assert runs[index].steps == 40
+        last = read(tmp_path / "run" / f"{index}.extxyz", "-1")
+        expected = alone(index, systems[index], Ensemble("nve", 1.0, 300.0), 40)
+        np.testing.assert_allclose(last.positions, expected.positions, atol=2e-8)
+
+
+def test_no_space_left_is_one_line_and_the_run_can_go_on(tmp_path):
+    import resource
+
+    systems = crystals()
+    options = {"interval": 1, "checkpoint_interval": 10, "steps": 40}
+    batch(systems, tmp_path / "whole", **options).run()
+    full = (tmp_path / "whole" / "0.extxyz").stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(0.7 * full), hard))
+    try:
+        with pytest.raises(WriteError, match=r"cannot write .*0.extxyz: .*go on with --resume") as caught:
+            batch(systems, tmp_path / "cut", **options).run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value)
+    assert len(read(tmp_path / "cut" / "0.extxyz", ":")) > 20
+    batch(systems, tmp_path / "cut", **options).run(resume=True)
+    assert (tmp_path / "cut" / "0.extxyz").read_bytes() == (tmp_path / "whole" / "0.extxyz").read_bytes()
+
+
+def test_errors(tmp_path):
+    def interrupted(done):
+        if done > 60:
+            raise Killed
+
+    systems = crystals()
+    with pytest.raises(InputError, match="to go on from"):
+        batch(systems, tmp_path / "run").run(resume=True)
+    with pytest.raises(Killed):
+        batch(systems, tmp_path / "run", checkpoint_interval=5).run(on_step=interrupted)
+    with pytest.raises(InputError, match="interrupted"):
+        batch(systems, tmp_path / "run").run()
+    with pytest.raises(InputError, match="another structures"):
+        batch(mixed(), tmp_path / "run").run(resume=True)
+    with pytest.raises(InputError, match="another ensemble"):
+        batch(systems, tmp_path / "run", ensemble={"temperature": 200.0}).run(resume=True)
+    with pytest.raises(InputError, match="format"):
+        batch(systems, tmp_path / "run", form="pdb")
+    (tmp_path / "run" / "checkpoint.npz").write_bytes(b"no")
+    with pytest.raises(InputError, match="damaged"):
+        batch(systems, tmp_path / "run").run(resume=True)
+    runs = batch([molecule([14], 1)], tmp_path / "open", ensemble={"name": "npt"}).run()
+    assert "three periodic directions" in runs[0].failure
