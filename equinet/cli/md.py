@@ -22,7 +22,9 @@ One structure runs in ASE and gives a trajectory. Several (more files, or --fram
 give a folder with a trajectory each and summary.json; one that cannot be or that explodes is named, and the rest go on.
 
 Killed, the same command with --resume goes on from the last checkpoint, and ends as if it had never been stopped, bit
-for bit."""
+for bit.
+
+With --uncertainty, a file of equinet uncertainty, a guard looks at the error bars of every frame that is saved."""
 EXAMPLE = """equinet md model.safetensors start.extxyz --temperature 300 --timestep 0.5 --steps 2000 -o run.extxyz
   equinet md model.safetensors starts.extxyz --frame : --ensemble npt --thermostat bussi --temperature 300 \\
       --pressure 1 --timestep 1 --steps 20000 -o runs"""
@@ -32,8 +34,8 @@ def main(argv: list[str]) -> int:
     """Run the verb. With several structures the exit code is 1 when one was left out or stopped.
 
     Raises:
-        InputError: a model, a structure or an output that cannot be; dynamics of a structure alone that explode;
-            nothing to go on from.
+        InputError: a model, a structure or an output that cannot be; dynamics of a structure alone that explode, or
+            that a guard stops; nothing to go on from.
     """
     arguments = _parser().parse_args(argv)
 
@@ -59,6 +61,8 @@ def main(argv: list[str]) -> int:
             f"{len(structures)} structures give a folder of trajectories, not {arguments.output}; name one with -o, or "
             "choose a structure with --frame"
         )
+    if len(structures) > 1 and arguments.uncertainty is not None:
+        raise InputError("--uncertainty guards the dynamics of one structure; choose one with --frame, or leave it out")
     if len(structures) > 1 or not arguments.output.suffix:
         return _many(structures, ensemble, arguments)
     return _one(structures[0], ensemble, arguments)
@@ -136,6 +140,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--skip-bad", action="store_true", help="exit with 0 though structures were left out or stopped"
     )
+    parser.add_argument("--uncertainty", type=Path, metavar="FILE", help="error bars of the model, for a guard")
+    parser.add_argument(
+        "--guard",
+        choices=("stop", "warn", "save"),
+        default="stop",
+        help="what it does where a limit is passed (default: stop)",
+    )
+    parser.add_argument(
+        "--max-support", type=float, default=1.0, metavar="X", help="1 is the edge of the training data (default: 1)"
+    )
+    parser.add_argument("--max-force-std", type=float, metavar="X", help="of a force component, eV/A (default: none)")
+    parser.add_argument("--guard-output", type=Path, metavar="FILE", help="frames beyond a limit: .extxyz or .traj")
     add_seed(parser)
     add_modal(parser)
     add_device_and_dtype(parser)
@@ -155,9 +171,15 @@ def _one(start: "tuple[str, Atoms]", ensemble: "Ensemble", arguments: argparse.N
     from equinet.files import sha256
     from equinet.simulate.calculator import Calculator
     from equinet.simulate.dynamics import run_ensemble
+    from equinet.simulate.guard import GuardSettings
 
     source, atoms = start
-    calculator = Calculator(arguments.model, arguments.device, arguments.dtype, modal=arguments.modal)
+    guard = None
+    if arguments.uncertainty is not None:
+        guard = GuardSettings(arguments.guard, arguments.max_support, arguments.max_force_std, arguments.guard_output)
+    calculator = Calculator(
+        arguments.model, arguments.device, arguments.dtype, modal=arguments.modal, uncertainty=arguments.uncertainty
+    )
     check_usable(calculator, atoms, source)
     with progress("dynamics", arguments.steps) as done:
         run = run_ensemble(
@@ -172,6 +194,7 @@ def _one(start: "tuple[str, Atoms]", ensemble: "Ensemble", arguments: argparse.N
             resume=arguments.resume,
             made_of=f"{sha256(arguments.model)} {arguments.dtype} {arguments.modal}",
             on_step=done,
+            guard=guard,
         )
     half = len(run.times) // 2
     lines = [f"{arguments.steps} steps, {run.times[-1]:g} ps: {arguments.output}, {log}"]
@@ -181,6 +204,8 @@ def _one(start: "tuple[str, Atoms]", ensemble: "Ensemble", arguments: argparse.N
     if ensemble.name == "nve" and len(run.times) > 2:
         drift = run.energy_drift()
         lines.append(f"drift of the total energy: {drift.slope:+.4f} +- {drift.error:.4f} meV/atom/ps")
+    if run.guard is not None:
+        lines.append(run.guard)
     print("\n".join(lines))
     return 0
 

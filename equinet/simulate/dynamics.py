@@ -2,7 +2,8 @@
 
 import csv
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from equinet.simulate.checkpoint import checkpoint_path, digest, load_checkpoint
 from equinet.simulate.energy_drift import Drift, drift
 from equinet.simulate.engine import AseEngine
 from equinet.simulate.ensembles import Ensemble, EnsembleName
+from equinet.simulate.guard import Guard, GuardSettings
 from equinet.simulate.output import table_writer, trajectory_writer, without_results
 from equinet.simulate.propagation import Observation, Propagator, atoms_to_blame
 from equinet.simulate.velocities import thermalize
@@ -40,6 +42,7 @@ class Simulation:
         temperatures: [T] K, of the degrees of freedom that move (see degrees_of_freedom).
         atoms: the last structure, with velocities and the calculator.
         volumes: [T] Angstrom^3; 0 where there is no cell.
+        guard: what a guard saw, in a line; None where there was none.
     """
 
     times: Array
@@ -48,6 +51,7 @@ class Simulation:
     temperatures: Array
     atoms: Atoms
     volumes: Array
+    guard: str | None = None
 
     @property
     def total_energies(self) -> Array:
@@ -108,6 +112,7 @@ def run_ensemble(
     checkpoint_interval: int | None = None,
     resume: bool = False,
     made_of: str = "",
+    guard: GuardSettings | None = None,
 ) -> Simulation:
     """Run dynamics of one structure.
 
@@ -125,10 +130,12 @@ def run_ensemble(
         resume: go on from the last checkpoint: the run is then, bit for bit, one that was never stopped. More steps
             than before may be asked for.
         made_of: names the model; must be the same to go on.
+        guard: looks at the calculator's error bars at every frame that is saved.
 
     Raises:
         InputError: arguments that make no sense; what the calculator says of the first structure; nothing to go on
             from.
+        GuardStop: the model does not know what it says any more, and the guard was to stop there; frames are kept.
         ExplosionError: NaN, a temperature above HOTTEST, a cell beyond VOLUMES; the last good frame is kept.
         WriteError: no space is left; what was written is kept, and the run can go on.
     """
@@ -157,7 +164,11 @@ def run_ensemble(
         if len(rows) > steps:
             raise InputError(f"{checkpoint} is at step {len(rows) - 1} already; ask for more than {steps} steps")
     observation = propagator.observe()  # raises for a bad first structure, before there is a file
-    with trajectory_writer(output, at["output"]) as save, table_writer(log, COLUMNS, at["log"]) as note:
+    with (
+        trajectory_writer(output, at["output"]) as save,
+        table_writer(log, COLUMNS, at["log"]) as note,
+        nullcontext() if guard is None else Guard(atoms, **asdict(guard)) as watch,
+    ):
         for step in range(len(rows), steps + 1):
             before = observation
             if step > 0:
@@ -173,6 +184,8 @@ def run_ensemble(
             note(rows[-1])
             if step % interval == 0 or step == steps:
                 save(_stamped(propagator, observation, step))
+                if watch is not None:
+                    watch(step)
             if checkpoint_interval is not None and checkpoint is not None and step % checkpoint_interval == 0 < step:
                 progress = {"output": save.position, "log": note.position}
                 save_checkpoint(checkpoint, identity, progress, propagator.state())
@@ -181,7 +194,8 @@ def run_ensemble(
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     times, potential, kinetic, temperatures, volumes = np.array(rows).T
-    return Simulation(times, potential, kinetic, temperatures, atoms, volumes)
+    seen_by_guard = None if watch is None else watch.summary()
+    return Simulation(times, potential, kinetic, temperatures, atoms, volumes, seen_by_guard)
 
 
 def _stamped(propagator: Propagator, observation: Observation, step: int) -> Atoms:

@@ -1,6 +1,7 @@
 """A guard for dynamics: looks at the model's error bars, and warns, saves the frame or stops where they are large."""
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,17 @@ from equinet.files import check_output
 from equinet.simulate.output import TRAJECTORY_SUFFIXES, trajectory_writer, without_results
 
 Action = Literal["warn", "save", "stop"]
+
+
+@dataclass(frozen=True)
+class GuardSettings:
+    """What a guard of a run does; see :class:`Guard` for each."""
+
+    action: Action = "stop"
+    support: float | None = 1.0
+    forces_std: float | None = None
+    file: Path | None = None
+    spacing: int = 100
 
 
 class GuardStop(InputError):  # noqa: N818 (dynamics that stop where they should)

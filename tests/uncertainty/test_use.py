@@ -164,6 +164,32 @@ def test_guards_that_cannot_be(made, tmp_path):
 # on the command line
 
 
+def test_md_stops_where_the_guard_says(run, fails, made, tmp_path):  # noqa: F811
+    """The frame that it stopped at is the last of the trajectory; without limits in the way, what was seen is said."""
+    ase.io.write(tmp_path / "start.extxyz", structure(0, 0.02))
+    output = tmp_path / "run.extxyz"
+    options = ["--timestep", "1", "--interval", "5", "-o", str(output), "--uncertainty", str(made / "one.safetensors")]
+    start = ["md", str(made / "model.safetensors"), str(tmp_path / "start.extxyz"), *options]
+    line = fails(*start, "--temperature", "20000", "--steps", "500", "--guard-output", str(tmp_path / "label.extxyz"))
+    assert "the support of atom" in line
+    stopped, last = ase.io.read(tmp_path / "label.extxyz"), ase.io.read(output)
+    assert stopped.info["step"] == last.info["step"] < 500
+    np.testing.assert_allclose(stopped.positions, last.positions, atol=1e-7)
+    output.with_name("run.extxyz.checkpoint").unlink(missing_ok=True)
+    code, said, _ = run(*start, "--temperature", "10", "--steps", "10", "--max-support", "1e6")
+    assert code == 0
+    assert "guard: 3 checks, all within the limits" in said
+
+
+def test_a_guard_watches_one_structure(fails, made, tmp_path):  # noqa: F811
+    ase.io.write(tmp_path / "starts.extxyz", [structure(0, 0.02), structure(1, 0.02)])
+    line = fails(
+        *("md", str(made / "model.safetensors"), str(tmp_path / "starts.extxyz"), "--frame", ":", "--timestep", "1"),
+        *("--steps", "1", "-o", str(tmp_path / "runs"), "--uncertainty", str(made / "one.safetensors")),
+    )
+    assert "--uncertainty guards the dynamics of one structure" in line
+
+
 @pytest.mark.parametrize("kind", ["one", "committee"])
 def test_test_judges_error_bars(run, made, tmp_path, kind):  # noqa: F811
     command = ["test", made / "model.safetensors", made / "test.extxyz", "--uncertainty", made / f"{kind}.safetensors"]
