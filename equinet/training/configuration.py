@@ -58,7 +58,8 @@ SHOWN_TRAINER_KEYS = ("accelerator", "devices", "num_nodes", "max_epochs", "max_
 DESCRIPTION = """Train a potential on labelled structures. Every key of the configuration file can be given on the
 command line too; --device (cpu, cuda, cuda:N) and --dtype stand for trainer.accelerator and model.dtype. All of
 Lightning's Trainer arguments are keys of "trainer"; --trainer.strategy fsdp shares out weights, optimiser and average
-between the processes. --committee K trains K members, --committee_subsets with other validation frames each. Examples: equinet train --config configs/quickstart.yaml;
+between the processes. --committee K trains K members, with --committee_subsets each on other frames. Examples:
+equinet train --config configs/quickstart.yaml;
 equinet train --config configs/quickstart.yaml --data.train_path my.extxyz --run_dir runs/mine;
 equinet train --config configs/universal.yaml --data.train_path STORE:train --data.max_edges auto --device cuda;
 equinet train --config runs/mine/config.yaml --resume auto"""
