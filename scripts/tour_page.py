@@ -19,7 +19,7 @@ AMU_PER_A3_IN_G_PER_CM3 = 1.66053907
 SOURCES = """Experiment: lattice constant, Okada and Tokumaru, J. Appl. Phys. 56, 314 (1984); elastic constants at
 298 K, McSkimin and Andreatch, J. Appl. Phys. 35, 2161 (1964); phonons at 296 K, Nilsson and Nelin, Phys. Rev. B 6, 3777
 (1972); the liquid just above its melting point, Waseda and Suzuki, Z. Phys. B 20, 339 (1975). The potential was fitted
-to PBE calculations, which differ from experiment too: experiment stands beside the numbers, they are not judged by it."""
+to PBE calculations, which differ from experiment too: it stands beside the numbers, they are not judged by it."""
 
 SECTIONS = {
     "Equation of state": ("eos/eos", ["eos/eos.png"]),
