@@ -43,7 +43,7 @@ step fast64.safetensors compile 7net-0.safetensors --dtype float64 -o fast64.saf
 step si.extxyz relax fast64.safetensors start.extxyz --cell --fmax 1e-4 -o si.extxyz
 step eos/eos.json eos fast64.safetensors si.extxyz -o eos
 step elastic/elastic.json elastic fast64.safetensors si.extxyz -o elastic
-step phonons/phonons.json phonons fast64.safetensors si.extxyz -o phonons --max-atoms 512
+step phonons/phonons.json phonons fast64.safetensors si.extxyz -o phonons
 step melt.extxyz md fast.safetensors crystal.extxyz --ensemble nvt --temperature 4000 --timestep 2 --steps 500 -o melt.extxyz
 step liquid.extxyz md fast.safetensors melt.extxyz --ensemble npt --thermostat bussi --temperature 2200 \
     --timestep 2 --steps 2000 --barostat-time 500 --interval 2 -o liquid.extxyz

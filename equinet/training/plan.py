@@ -83,8 +83,8 @@ def plan_by_cost(
     if processes > 1:  # neighbours in load make up a step
         batches.sort(key=lambda batch: -int(load[batch].sum()))
     groups = [batches[i : i + processes] for i in range(0, len(batches), processes)]
-    if groups and len(groups[-1]) < processes:  # their sums only shrink by sharing, and stay within the budget
-        groups[-1] = _share(np.concatenate(groups[-1]), load, processes, None)
+    if groups and len(groups[-1]) < processes:
+        groups[-1] = _split(groups[-1], load, processes)
     if rng is not None:
         groups = [groups[i] for i in rng.permutation(len(groups)).tolist()]
     return _plan(groups, processes)
@@ -104,6 +104,16 @@ def _pack(window: Frames, cost: NDArray[np.float64]) -> list[Frames]:
             batches[number].append(frame)
             bisect.insort(room, (left - size, number))
     return [np.array(batch, dtype=np.int64) for batch in batches]
+
+
+def _split(batches: list[Frames], load: NDArray[np.int64], processes: int) -> list[Frames]:
+    """A batch for each process from fewer: parts of a batch are within every budget, as mixtures need not be."""
+    loads = [int(load[batch].sum()) for batch in batches]
+    parts = [1] * len(batches)
+    while sum(parts) < processes:
+        heaviest = max(range(len(batches)), key=lambda i: (parts[i] < len(batches[i]), loads[i] / parts[i]))
+        parts[heaviest] += 1  # of single frames alone, some processes get none
+    return [part for batch, count in zip(batches, parts, strict=True) for part in _share(batch, load, count, None)]
 
 
 def _share(step: Frames, load: NDArray[np.int64], processes: int, most: int | None) -> list[Frames]:
