@@ -47,7 +47,7 @@ step phonons/phonons.json phonons fast64.safetensors si.extxyz -o phonons
 step melt.extxyz md fast.safetensors crystal.extxyz --ensemble nvt --temperature 4000 --timestep 2 --steps 500 -o melt.extxyz
 step liquid.extxyz md fast.safetensors melt.extxyz --ensemble npt --thermostat bussi --temperature 2200 \
     --timestep 2 --steps 2000 --barostat-time 500 --interval 2 -o liquid.extxyz
-step liquid/rdf.json analyze liquid.extxyz -o liquid --start 250
+step liquid/rdf.json analyze liquid.extxyz -o liquid --start 250 --fit 0.3 1.0
 
 cd ../..
 say "the page"

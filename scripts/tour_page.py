@@ -111,8 +111,9 @@ def page(folder: Path) -> str:
 def main() -> int:
     """Write tour.html, and print the table."""
     folder = Path(sys.argv[1])
+    text = page(folder)
     with replacing(folder / "tour.html") as partial:
-        partial.write_text(page(folder), encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
     for name, ours, theirs in numbers(folder):
         print(f"{name:<45} {ours:>15}   experiment {theirs}" if theirs else f"{name:<45} {ours:>15}")
     print(f"tour: {folder / 'tour.html'}")
