@@ -158,7 +158,7 @@ def summary(name: AnalysisName, found: Any) -> Iterator[str]:
     elif name == "spectrum":
         peaks = ", ".join(f"{peak:.1f}" for peak in found.peaks_thz[:5])
         yield (
-            f"spectrum: peaks at {peaks or 'no frequency'} THz, resolution {found.resolution_thz:.2g} THz "
+            f"spectrum: {f'peaks at {peaks} THz' if peaks else 'no peaks'}, resolution {found.resolution_thz:.2g} THz "
             f"from {found.time_ps[-1]:.2g} ps of correlation, {found.degrees_of_freedom} degrees of freedom"
         )
     else:
