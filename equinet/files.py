@@ -25,6 +25,18 @@ def check_output(path: Path, suffixes: tuple[str, ...] = ()) -> None:
         raise InputError(f"cannot write {path}: the folder {path.parent} is not writable")
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder of results, before the work starts.
+
+    Raises:
+        InputError: it cannot be made, or is a file.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {folder}: {error.strerror}; name another") from None
+
+
 class WriteError(InputError):
     """A file could not be written to its end; the disk may be full."""
 

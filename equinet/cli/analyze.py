@@ -26,9 +26,10 @@ def main(argv: list[str]) -> int:
     """
     arguments = _parser().parse_args(argv)
     from equinet.cli.progress import progress
+    from equinet.files import make_folder
     from equinet.simulate.analysis.analyze import ANALYSES, Settings, analyze, figures_of, summary
     from equinet.simulate.analysis.trajectory import Trajectory
-    from equinet.simulate.properties.report import prepare_folder, write_report
+    from equinet.simulate.properties.report import write_report
 
     asked = [name for name in ANALYSES if getattr(arguments, name)]
     trajectory = Trajectory(
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> int:
         correlation_ps=arguments.correlation,
         log=_log(arguments),
     )
-    prepare_folder(arguments.output)
+    make_folder(arguments.output)
     with progress("frames", None) as done:
         result = analyze(trajectory, settings, asked or ANALYSES, done)
     for name, reason in result.left_out.items():

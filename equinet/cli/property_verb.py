@@ -40,13 +40,13 @@ def begin(arguments: argparse.Namespace) -> "tuple[Calculator, Atoms]":
         InputError: a model, a structure or a folder that cannot be; a structure the model cannot take.
     """
     from equinet.cli.structure import check_usable, read_structure
+    from equinet.files import make_folder
     from equinet.simulate.calculator import Calculator
-    from equinet.simulate.properties.report import prepare_folder
 
     calculator = Calculator(arguments.model, arguments.device, arguments.dtype, modal=arguments.modal)
     atoms = read_structure(arguments.structure, arguments.frame)
     check_usable(calculator, atoms, arguments.structure)
-    prepare_folder(arguments.output)
+    make_folder(arguments.output)
     return calculator, atoms
 
 

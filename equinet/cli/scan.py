@@ -51,9 +51,10 @@ def main(argv: list[str]) -> int:
 
     from equinet.cli.progress import progress
     from equinet.cli.structure import check_usable, read_structure
+    from equinet.files import make_folder
     from equinet.simulate.calculator import Calculator
     from equinet.simulate.properties.dimers import dimer_curve, draw_dimers, pairs_of
-    from equinet.simulate.properties.report import prepare_folder, write_report
+    from equinet.simulate.properties.report import write_report
     from equinet.simulate.properties.volumes import draw_volumes, volume_scan
 
     calculator = Calculator(arguments.model, arguments.device, arguments.dtype, modal=arguments.modal)
@@ -63,7 +64,7 @@ def main(argv: list[str]) -> int:
         check_usable(calculator, atoms, arguments.structure)
     present = [] if atoms is None else list(dict.fromkeys(atoms.get_chemical_symbols()))
     pairs = pairs_of(_species(arguments.species, present, calculator))
-    prepare_folder(arguments.output)
+    make_folder(arguments.output)
     results: dict[str, Any] = {"dimers": []}
     title = arguments.model.stem
     if atoms is not None:

@@ -145,13 +145,13 @@ def _test(
     """Read, predict and compare each data set."""
     from equinet.cli.progress import progress
     from equinet.data import read_records
-    from equinet.files import sha256
+    from equinet.files import make_folder, sha256
     from equinet.training.evaluation import predict_records
-    from equinet.training.report import compare_data_sets, prepare_folder
+    from equinet.training.report import compare_data_sets
 
     read = {name: read_records(path, keys) for name, path in files.items()}
     if arguments.report:
-        prepare_folder(arguments.report)  # before the work starts
+        make_folder(arguments.report)  # before the work starts
     predicted = []
     for name, records in read.items():
         path = files[name]

@@ -12,7 +12,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from equinet.errors import InputError
-from equinet.files import replacing
+from equinet.files import make_folder, replacing
 from equinet.simulate.checkpoint import digest, load_checkpoint, save_checkpoint
 from equinet.simulate.ensembles import Ensemble
 from equinet.simulate.flaws import flaw_of, in_batches
@@ -126,10 +126,7 @@ class BatchedDynamics:
         return runs
 
     def _make_folder(self, resume: bool) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot make the folder {self.folder}: {error.strerror}; name another with -o") from None
+        make_folder(self.folder)
         if not resume and (self.folder / CHECKPOINT).is_file():
             raise InputError(f"{self.folder} has a run that was interrupted; go on with it (--resume), or remove it")
         if not resume:

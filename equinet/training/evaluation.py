@@ -51,14 +51,19 @@ def predict_records(
     Raises:
         InputError: an element the potential does not know, with the frame.
     """
-    results = predict_graphs(potential, _graphs(potential, records), batch_size, progress)
+    results = predict_graphs(potential, graphs_of(potential, records), batch_size, progress)
     return [
         FramePrediction(record, result.energy, result.forces, result.stress)
         for record, result in zip(records, results, strict=True)
     ]
 
 
-def _graphs(potential: Potential, records: Sequence[Record]) -> Iterator[AtomicGraph]:
+def graphs_of(potential: Potential, records: Iterable[Record]) -> Iterator[AtomicGraph]:
+    """The graph of each record, one at a time.
+
+    Raises:
+        InputError: an element that the potential does not know, with the frame.
+    """
     for record in records:
         try:
             potential.check_elements(torch.as_tensor(record.numbers))

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from equinet.data import Record, make_example
-from equinet.errors import InputError
+from equinet.data import Record
 from equinet.graph import AtomicGraph, collate, move
 from equinet.models import Potential
 from equinet.models.inference import BatchLimits, batched
+from equinet.training.evaluation import graphs_of
 
 
 def labelled_batches(
@@ -24,17 +24,8 @@ def labelled_batches(
         InputError: an element that the potential does not know, with the frame.
     """
     waiting = iter(records)
-    for graphs in batched(_graphs(potential, records), BatchLimits(batch_size)):
+    for graphs in batched(graphs_of(potential, records), BatchLimits(batch_size)):
         yield move(collate(graphs), potential.scale.device), list(islice(waiting, len(graphs)))
-
-
-def _graphs(potential: Potential, records: Iterable[Record]) -> Iterator[AtomicGraph]:
-    for record in records:
-        try:
-            potential.check_elements(torch.as_tensor(record.numbers))
-        except InputError as error:
-            raise InputError(f"{record.source}: {error}") from error
-        yield make_example(record, potential.cutoff).graph
 
 
 def fingerprints(records: Iterable[Record]) -> NDArray[np.int64]:

@@ -12,10 +12,11 @@ from ase.io import read
 
 from equinet.data import compute_statistics, read_records
 from equinet.errors import InputError
+from equinet.files import make_folder
 from equinet.models import NequIPArchitecture, Potential
 from equinet.models.facts import ModelFacts
 from equinet.training.evaluation import predict_records
-from equinet.training.report import Results, compare_data_sets, data_set_names, prepare_folder, write_test_report
+from equinet.training.report import Results, compare_data_sets, data_set_names, write_test_report
 from equinet.training.report.categories import OTHERS, categorize
 from equinet.training.report.quantities import angles, quantities
 from equinet.training.report.style import PALETTE
@@ -245,8 +246,8 @@ def test_names_of_data_sets_tell_files_apart(tmp_path):
 
 def test_the_folder_must_be_one(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"--report .*file"):
-        prepare_folder(tmp_path / "file")
+    with pytest.raises(InputError, match="cannot make the folder .*file"):
+        make_folder(tmp_path / "file")
 
 
 def test_a_missing_key_is_asked_of_all_data_sets_together(potential, records):

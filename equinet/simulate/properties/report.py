@@ -9,23 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equinet import __version__
-from equinet.errors import InputError
 from equinet.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure  # imported late: it takes half a second
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make the folder of the results, before the work starts.
-
-    Raises:
-        InputError: it cannot be made, or is a file.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {folder}: {error.strerror}; name another with -o") from None
 
 
 def write_report(
@@ -34,7 +21,7 @@ def write_report(
     """Write ``name.json`` and the figures, as PNG; the paths.
 
     Args:
-        folder: where; see :func:`prepare_folder`.
+        folder: where; see :func:`equinet.files.make_folder`.
         name: of the property.
         results: a dataclass or mapping of numbers, arrays and text; keys end in units.
         settings: model, structure and parameters that give these numbers again.

@@ -8,5 +8,4 @@ from equinet.training.report.run import learning_curve as learning_curve
 from equinet.training.report.run import nve_energy as nve_energy
 from equinet.training.report.run import parity as parity
 from equinet.training.report.run import write_report as write_report
-from equinet.training.report.writing import prepare_folder as prepare_folder
 from equinet.training.report.writing import write_test_report as write_test_report

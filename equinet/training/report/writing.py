@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from equinet.errors import InputError
 from equinet.files import replacing
 from equinet.models import Potential
 from equinet.training.evaluation import FramePrediction
@@ -22,18 +21,6 @@ from equinet.training.report.worst import worst_frames, write_worst
 ERRORS = "errors.json"
 """Name of the file of errors; model cards look for it."""
 NATURE = {"data set": "data sets", "group": "groups", "element": "elements"}
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make the folder of a report before the work starts.
-
-    Raises:
-        InputError: it cannot be made, or is a file.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--report {folder}: cannot make the folder ({error.strerror}); give another") from None
 
 
 def write_test_report(
