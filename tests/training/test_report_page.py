@@ -246,7 +246,7 @@ def test_names_of_data_sets_tell_files_apart(tmp_path):
 
 def test_the_folder_must_be_one(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot make the folder .*file"):
+    with pytest.raises(InputError, match=r"cannot make the folder .*file"):
         make_folder(tmp_path / "file")
 
 
