@@ -1,10 +1,12 @@
 """What every test needs: one thread, fixed seeds, and the reference data where they are at hand."""
 
+import ctypes
 import os
 import random
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,22 @@ def _seeds():
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 (for libraries that draw from the global generator)
     torch.manual_seed(0)
+
+
+_M_MMAP_THRESHOLD = -3  # of <malloc.h>
+
+
+@pytest.fixture
+def unfragmented() -> Iterator[None]:
+    """What is freed goes back to the system at once, so that a process takes what its tensors take.
+
+    GNU's allocator keeps more and more of what tests before freed, in pieces: the same work then takes up to a third
+    more or less from one time to the next, and a test of measured memory would test the allocator.
+    """
+    libc = ctypes.CDLL(None)
+    assert libc.mallopt(_M_MMAP_THRESHOLD, 64 * 1024) == 1
+    yield
+    assert libc.mallopt(_M_MMAP_THRESHOLD, 32 * 1024 * 1024) == 1  # where it ends by itself
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from ase.build import bulk
 
 from equinet.data import graph_from_atoms
 from equinet.errors import InputError
-from equinet.memory import held, peak, there
+from equinet.memory import SLACK, held, peak, there
 from equinet.models import NequIPArchitecture, Potential
 from equinet.models.capacity import fitting_limits
 from equinet.models.inference import BatchLimits, batched, predict_batch
@@ -29,22 +29,23 @@ def crystals(count, repeat):
         yield atoms
 
 
-def test_limits_bound_the_peak_and_follow_the_memory(potential):
+def test_limits_bound_the_peak_and_follow_the_memory(potential, unfragmented, monkeypatch):
     sample = [graph_from_atoms(atoms, potential.cutoff) for atoms in crystals(5, 2)]
     edges, atoms = sum(len(graph.senders) for graph in sample), sum(len(graph.numbers) for graph in sample)
     limits, rooms = [], (400e6, 200e6)
     for room in rooms:
-        fraction = (held(CPU) + room) / there(CPU)
-        limits.append(fitting_limits(potential, sample, [CPU], fraction))
-    # of so little memory a third is what allocators do; how well the line holds is measured below
-    assert limits[1].edges == pytest.approx(limits[0].edges / 2, rel=0.45)
+        allowed = int(held(CPU) + room)
+        # what is free changes while other programs run
+        monkeypatch.setattr("equinet.models.capacity.there", lambda device, processes, allowed=allowed: allowed)
+        limits.append(fitting_limits(potential, sample, [CPU], fraction=1.0))
+    assert limits[1].edges / limits[0].edges == pytest.approx((rooms[1] - SLACK) / (rooms[0] - SLACK), rel=0.1)
     for limit, room in zip(limits, rooms, strict=True):
         assert limit.structures is None
         assert limit.atoms == limit.edges * atoms // edges
         before = held(CPU)
         (batch, *_) = batched(sample * (limit.edges // (edges // 5) + 1), limit)
         assert len(batch) == pytest.approx(limit.edges / (edges / 5), abs=1)
-        assert 0.6 * room < peak(CPU, lambda batch=batch: predict_batch(potential, batch)) - before < room
+        assert 0.75 * room < peak(CPU, lambda batch=batch: predict_batch(potential, batch)) - before < room
 
 
 def test_two_workers_share_the_memory_of_a_cpu(potential):
