@@ -3,14 +3,16 @@
 Learning rate, snapshots and the end follow the seconds of training, so that both sides come to the end of their cosine
 when the time is over, however many steps they took. Nothing is validated during the race: the averaged weights are
 saved at equal spacings and judged afterwards, so that no side pays for being looked at.
+
+The clock may count the processor's seconds: with one thread other work on the machine then does not disturb the race.
 """
 
 import json
 import math
 import statistics
 from pathlib import Path
-from time import monotonic
-from typing import Any
+from time import monotonic, process_time
+from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -24,16 +26,26 @@ class RaceClock(Callback):
         snapshots: how many, equally spaced, the last at the end.
         lr: learning rate at the start; a cosine takes it to zero.
         first_step_counts: whether the time runs from the beginning, or (to compare speeds) from the first step's end.
+        counted: "wall", or the "processor" seconds of this process (of all its threads).
     """
 
     suffix = ""
 
-    def __init__(self, folder: str, seconds: float, snapshots: int, lr: float, first_step_counts: bool = True) -> None:
+    def __init__(
+        self,
+        folder: str,
+        seconds: float,
+        snapshots: int,
+        lr: float,
+        first_step_counts: bool = True,
+        counted: Literal["wall", "processor"] = "wall",
+    ) -> None:
         self.folder = Path(folder)
         self.seconds = seconds
         self.spacing = seconds / snapshots
         self.lr = lr
         self.first_step_counts = first_step_counts
+        self.counted = counted
         self.taken = 0
         self.started = 0.0
         self.step_started = 0.0
@@ -43,19 +55,23 @@ class RaceClock(Callback):
         """Write the averaged weights."""
         raise NotImplementedError
 
+    def now(self) -> float:
+        """Seconds since some time."""
+        return monotonic() if self.counted == "wall" else process_time()
+
     @property
     def elapsed(self) -> float:
         """Seconds of training."""
-        return monotonic() - self.started
+        return self.now() - self.started
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.started = monotonic()
+        self.started = self.now()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Set the learning rate."""
-        self.step_started = monotonic()
+        self.step_started = self.now()
         factor = 0.5 * (1.0 + math.cos(math.pi * min(1.0, self.elapsed / self.seconds)))
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = self.lr * factor
@@ -64,9 +80,9 @@ class RaceClock(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Take a snapshot when one is due; stop when the time is over."""
-        self.steps.append(monotonic() - self.step_started)
+        self.steps.append(self.now() - self.step_started)
         if len(self.steps) == 1 and not self.first_step_counts:
-            self.started = monotonic()
+            self.started = self.now()
         elapsed = self.elapsed
         over = elapsed >= self.seconds
         if over or elapsed >= (self.taken + 1) * self.spacing:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from benchmarks.training import race_case as case
+from benchmarks.training import race_case
 from benchmarks.training.race_clock import RaceClock
 
 
@@ -25,26 +25,28 @@ class OurClock(RaceClock):
         save_model(module.best_potential, path)
 
 
-def configuration(setting: case.Setting, clock: dict[str, Any], files: dict[str, str], seed: int) -> Any:
+def configuration(
+    case: race_case.Case, setting: race_case.Setting, clock: dict[str, Any], files: dict[str, str], seed: int
+) -> Any:
     """What ``equinet train`` reads."""
     return {
         "seed": seed,
         "data": {"train_path": files["train"], "val_path": files["val"], "batch_size": setting.batch_size},
         "model": {
             "architecture": {
-                "cutoff": case.CUTOFF,
-                "layers": case.LAYERS,
-                "l_max": case.L_MAX,
-                "channels": case.CHANNELS,
+                "cutoff": case.cutoff,
+                "layers": case.layers,
+                "l_max": case.l_max,
+                "channels": case.channels,
                 "parity": "natural",
-                "num_bessel": case.NUM_BESSEL,
-                "envelope_power": case.ENVELOPE_POWER,
-                "radial_hidden": [case.RADIAL_HIDDEN],
+                "num_bessel": race_case.NUM_BESSEL,
+                "envelope_power": race_case.ENVELOPE_POWER,
+                "radial_hidden": [race_case.RADIAL_HIDDEN],
             },
             "loss": {**setting.weights, "units": "raw"},
             "optimizer": {"lr": setting.lr},
             "schedule": {"name": "constant"},
-            "ema_decay": case.EMA_DECAY,
+            "ema_decay": case.ema_decay,
         },
         "trainer": {
             "accelerator": "cpu",
@@ -65,7 +67,7 @@ def main() -> None:
     frames = ase.io.read(sys.argv[2], ":")
     for path in sorted(Path(sys.argv[1]).glob("*.safetensors")):
         calculator = Calculator(path, device="cpu")
-        print(json.dumps({"seconds": float(path.stem), **case.errors(frames, calculator)}), flush=True)
+        print(json.dumps({"seconds": float(path.stem), **race_case.errors(frames, calculator)}), flush=True)
 
 
 if __name__ == "__main__":

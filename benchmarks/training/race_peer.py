@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from benchmarks.training import race_case as case
+from benchmarks.training import race_case
 from benchmarks.training.race_clock import RaceClock
 
 
@@ -26,14 +26,20 @@ class PeerClock(RaceClock):
         trainer.save_checkpoint(path)
 
 
-def configuration(setting: case.Setting, clock: dict[str, Any], files: dict[str, str], seed: int, mode: str) -> Any:
+def configuration(
+    case: race_case.Case,
+    setting: race_case.Setting,
+    clock: dict[str, Any],
+    files: dict[str, str],
+    seed: int,
+    mode: str,
+) -> Any:
     """What ``nequip-train`` reads."""
-    coefficients = {
-        "total_energy": setting.weights["energy"],
-        "forces": setting.weights["forces"],
-        "stress": setting.weights["stress"],
-    }
-    types = [case.SYMBOL]
+    coefficients = {"total_energy": setting.weights["energy"], "forces": setting.weights["forces"]}
+    if case.stress:
+        coefficients["stress"] = setting.weights["stress"]
+    labels = "EnergyForceStress" if case.stress else "EnergyForce"
+    types = list(case.shifts)
     loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": setting.batch_size}
     return {
         "run": ["train"],
@@ -44,7 +50,7 @@ def configuration(setting: case.Setting, clock: dict[str, Any], files: dict[str,
             "val_file_path": files["val"],
             "transforms": [
                 {"_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper", "model_type_names": types},
-                {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": case.CUTOFF},
+                {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": case.cutoff},
             ],
             "train_dataloader": {**loader, "shuffle": True},
             "val_dataloader": loader,
@@ -68,13 +74,13 @@ def configuration(setting: case.Setting, clock: dict[str, Any], files: dict[str,
         },
         "training_module": {
             "_target_": "nequip.train.EMALightningModule",
-            "ema_decay": case.EMA_DECAY,
+            "ema_decay": case.ema_decay,
             "loss": {
-                "_target_": "nequip.train.EnergyForceStressLoss",
+                "_target_": f"nequip.train.{labels}Loss",
                 "per_atom_energy": True,
                 "coeffs": coefficients,
             },
-            "val_metrics": {"_target_": "nequip.train.EnergyForceStressMetrics"},
+            "val_metrics": {"_target_": f"nequip.train.{labels}Metrics"},
             "optimizer": {"_target_": "torch.optim.Adam", "lr": setting.lr},
             "model": {
                 "_target_": "nequip.model.NequIPGNNModel",
@@ -82,18 +88,18 @@ def configuration(setting: case.Setting, clock: dict[str, Any], files: dict[str,
                 "seed": seed,
                 "model_dtype": "float32",
                 "type_names": types,
-                "r_max": case.CUTOFF,
-                "num_layers": case.LAYERS,
-                "l_max": case.L_MAX,
+                "r_max": case.cutoff,
+                "num_layers": case.layers,
+                "l_max": case.l_max,
                 "parity": False,
-                "num_features": case.CHANNELS,
+                "num_features": case.channels,
                 "radial_mlp_depth": 1,
-                "radial_mlp_width": case.RADIAL_HIDDEN,
-                "num_bessels": case.NUM_BESSEL,
-                "polynomial_cutoff_p": case.ENVELOPE_POWER,
+                "radial_mlp_width": race_case.RADIAL_HIDDEN,
+                "num_bessels": race_case.NUM_BESSEL,
+                "polynomial_cutoff_p": race_case.ENVELOPE_POWER,
                 "avg_num_neighbors": "${training_data_stats:num_neighbors_mean}",
                 "per_type_energy_scales": "${training_data_stats:forces_rms}",
-                "per_type_energy_shifts": "${training_data_stats:per_atom_energy_mean}",
+                "per_type_energy_shifts": case.shifts,
             },
         },
     }
@@ -107,7 +113,7 @@ def main() -> None:
     frames = ase.io.read(sys.argv[2], ":")
     for path in sorted(Path(sys.argv[1]).glob("*.ckpt")):
         calculator = NequIPCalculator._from_saved_model(str(path), device="cpu")
-        print(json.dumps({"seconds": float(path.stem), **case.errors(frames, calculator)}), flush=True)
+        print(json.dumps({"seconds": float(path.stem), **race_case.errors(frames, calculator)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from benchmarks.training import race, race_clock, race_peer
+from benchmarks.accuracy import rows
+from benchmarks.training import race, race_clock, race_ours, race_peer
 from benchmarks.training import race_case as case
-from benchmarks.training.race_report import draw, page, seconds_to
-from equinet.data import samples
+from benchmarks.training.race_report import seconds_to
+from equinet.data import compute_statistics, read_records, samples
 from equinet.training.quiet import quiet_third_parties
 
 
@@ -95,13 +96,36 @@ def test_errors_are_those_of_the_calculator():
     assert case.score(spread, spread) == pytest.approx(1.0)
 
 
-def test_settings_are_the_same_for_both_sides():
-    for setting in case.SETTINGS:
+@pytest.mark.parametrize("stress", [600.0, 0.0])
+def test_settings_are_the_same_for_both_sides(stress):
+    settings = case.settings("a configuration", 0.02, 4, 8.0, 1.0, stress)
+    raced = case.Case("x", 4.5, 3, 2, 16, 0.99, {"C": -1.0, "H": -2.0}, "mae", "mev", stress > 0, settings)
+    for setting in settings:
         assert math.isclose(sum(setting.weights.values()), 1.0)
-        peer = race_peer.configuration(setting, {}, {"train": "a", "val": "b"}, 0, "eager")
+        files = {"train": "a", "val": "b"}
+        ours = race_ours.configuration(raced, setting, {}, files, 0)
+        peer = race_peer.configuration(raced, setting, {}, files, 0, "eager")
         loss = peer["training_module"]["loss"]["coeffs"]
-        assert loss["total_energy"] == setting.weights["energy"]
-        assert peer["data"]["train_dataloader"]["batch_size"] == setting.batch_size
+        named = {"energy": "total_energy", "forces": "forces", "stress": "stress"}
+        weights = {name: loss.get(named[name], 0.0) for name in named}
+        assert weights == {name: ours["model"]["loss"][name] for name in named}
+        assert peer["data"]["train_dataloader"]["batch_size"] == ours["data"]["batch_size"] == setting.batch_size
+        assert peer["training_module"]["model"]["per_type_energy_shifts"] == {"C": -1.0, "H": -2.0}
+
+
+def test_a_case_is_the_row_s_configuration_in_units_of_its_own(shared_data, tmp_path):
+    files, tests, found = race.lay_out(rows.row("mlearn-Ge"), shared_data, tmp_path, seed=0)
+    assert {name: len(ase.io.read(path, ":")) for name, path in (files | tests).items()} == {
+        "train": 205,
+        "val": 23,
+        "test": 22,  # three are twins
+    }
+    assert (found.cutoff, found.layers, found.l_max, found.channels, found.stress) == (4.5, 3, 2, 16, True)
+    statistics = compute_statistics(read_records(files["train"]).records, 4.5)
+    setting = found.settings[1]  # configs/mlearn.yaml: weights 4:4:1 in units of the labels' rms
+    assert setting.energy * statistics.energy_rms_per_atom**2 == pytest.approx(setting.forces * statistics.force_rms**2)
+    assert setting.stress * statistics.stress_rms**2 == pytest.approx(setting.forces * statistics.force_rms**2 / 4)
+    assert found.shifts == {"Ge": pytest.approx(statistics.isolated_energies[0])}
 
 
 def test_when_an_error_falls_for_good():
@@ -111,25 +135,29 @@ def test_when_an_error_falls_for_good():
 
 
 def test_our_side_trains_by_the_clock_and_is_judged(tmp_path):
-    shutil.copy(samples.path("silicon", "train"), tmp_path / "train.extxyz")
-    shutil.copy(samples.path("silicon", "test"), tmp_path / "test.extxyz")
-    files = race.split(tmp_path, tmp_path / "data", seed=0)
+    for name in ("train", "test"):
+        shutil.copy(samples.path("silicon", name), tmp_path / f"{name}.extxyz")
+    row = rows.Row("mine", "silicon", "configs/mlearn.yaml", "train.extxyz", (rows.Comparison("test", "test.extxyz"),))
+    files, tests, raced = race.lay_out(row, tmp_path, tmp_path / "data", seed=0)
     counts = {name: len(ase.io.read(path, ":")) for name, path in files.items()}
     whole = len(ase.io.read(tmp_path / "train.extxyz", ":"))
     assert counts["train"] + counts["val"] == whole
-    assert counts["val"] == round(race.VALIDATION * whole)
-    course = race.Course(tmp_path / "runs", files, 0.01, 1.0, 10.0, 1, 0)
+    assert counts["val"] == round(row.validation * whole)
+    course = race.Course(raced, tmp_path / "runs", files, tests, 0.01, 2, "processor", 1.0, 10.0, 1, 0)
     (course.runs / "equinet").mkdir(parents=True)
-    found = race.race(course, "equinet", case.SETTINGS[1], "eager")
+    found = race.race(course, "equinet", raced.settings[1], "eager")
     assert found["clock"]["steps"] >= 1
-    assert found["test"]["energy_mae_mev_per_atom"] > 0.0
+    assert found["test"]["test"]["energy_mae_mev_per_atom"] > 0.0
     log = (course.runs / "equinet" / "race" / "log.txt").stat().st_mtime_ns
-    assert race.race(course, "equinet", case.SETTINGS[1], "eager") == found  # not run again
+    assert race.race(course, "equinet", raced.settings[1], "eager") == found  # not run again
     assert (course.runs / "equinet" / "race" / "log.txt").stat().st_mtime_ns == log
     trials = {"trials": [{"setting": "x", "score": 1.0, "steps": 3}]}
     result = {"race": found, "trials": trials, "mode": {"modes": {"eager": {}}}}
-    machine = {"processor": "a processor", "threads": 1, "minutes": 0.01}
-    results = {"equinet": result, "other": result}
-    assert "| equinet | as configs/mlearn.yaml | eager |" in page(results, machine)
-    draw(results, machine, tmp_path / "race.png")
-    assert (tmp_path / "race.png").stat().st_size > 10_000
+    told = {"title": raced.title, "network": raced.network, "reported": raced.reported, "minutes": 0.01}
+    told |= {"counted": "processor", "processor": "a processor", "threads": 1}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mlearn-Si.json").write_text(json.dumps(told | {"sides": {"equinet": result, "other": result}}))
+    race.render(tmp_path / "out")
+    assert "| equinet | as configs/mlearn.yaml | eager |" in (tmp_path / "out" / "mlearn-Si.md").read_text()
+    assert "| [mlearn-Si](mlearn-Si.md) | 0.01 1 thread, processor |" in (tmp_path / "out" / "README.md").read_text()
+    assert (tmp_path / "out" / "mlearn-Si.png").stat().st_size > 10_000
