@@ -14,8 +14,9 @@ from equinet.uncertainty.last_layer import readout_width
 from equinet.uncertainty.source import Spread
 
 CPU_EDGES = 10_000
-"""Edges of a graph's copies, one for each member, above which a CPU evaluates members one by one: copies that do not
-fit into its caches take longer together. A GPU, which few edges leave idle, has the limit of every other batch."""
+"""Edges of a graph's copies, one for each member, above which a CPU evaluates members one by one: what does not fit
+into its caches takes longer at once (``benchmarks/uncertainty/committee.py``: from about 12,000 edges on, with 24 or 32
+channels). A GPU, which few edges leave idle, has the limit of every other batch."""
 
 
 class Committee:
