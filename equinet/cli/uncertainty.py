@@ -143,10 +143,12 @@ def _summary(uncertainty: "Uncertainty", arguments: argparse.Namespace) -> list[
     else:
         kind += f" of {arguments.models[0]}"
     facts = uncertainty.facts
+    apart = getattr(uncertainty.source, "apart", "")
     return [
         f"{kind}: {facts['training_frames']} training frames, {facts['calibration_frames']} calibration frames, "
         f"on which the errors are {1000 * errors['energy_ev_per_atom']:.3g} meV/atom and "
         f"{1000 * errors['force_ev_per_angstrom']:.3g} meV/A (rms)",
+        *([f"members are evaluated one by one, not at once: {apart}"] if apart else []),
         f"uncertainty: {arguments.output}; judge it on other frames: equinet test {arguments.models[0]} DATA "
         f"--uncertainty {arguments.output}",
     ]

@@ -221,7 +221,11 @@ class NequIP(nn.Module):
         lengths = torch.linalg.vector_norm(vectors, dim=1)  # [E]
         y = self.harmonics(vectors / lengths.unsqueeze(1)).to(self.dtype)  # [E, (l_max + 1)^2]
         basis = self.basis(lengths).to(self.dtype)  # [E, num_bessel]
-        x = self.embedding.index_select(0, species)  # [N, C]
+        kind = species
+        if self.embedding.dim() == 3:  # of each member of a committee, who is told by the modal
+            assert modal is not None
+            kind = species + self.embedding.shape[1] * modal
+        x = self.embedding.flatten(0, -2).index_select(0, kind)  # [N, C]
         modal_embedding = self.modal_embedding
         if modal_embedding is not None:
             assert modal is not None

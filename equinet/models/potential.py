@@ -112,12 +112,14 @@ class Potential(nn.Module):
         index[species] = torch.arange(len(species))
         self.register_buffer("species_index", index, persistent=False)
         self.register_buffer("isolated_outputs", None, persistent=False)
+        self.register_buffer("isolated_features", None, persistent=False)
 
     reference_energies: Tensor  # [S] eV, or [modals, S]
     scale: Tensor  # as above
     shift: Tensor  # as above
     species_index: Tensor  # [119] index of each atomic number, -1 if unknown
     isolated_outputs: Optional[Tensor]  # [M, kinds] the architecture's answers for isolated atoms, once frozen
+    isolated_features: Optional[Tensor]  # [kinds, F] what their last linear map reads, likewise
 
     def forward(self, graph: AtomicGraph, modal: Optional[Tensor] = None) -> Prediction:
         """Energy, forces, virial and stress. In training mode the derivatives can be differentiated again.
@@ -211,12 +213,15 @@ class Potential(nn.Module):
             factor = (self.scale.flatten().index_select(0, kind) * outputs.shape[1] ** -0.5).unsqueeze(1)  # [N, 1]
             features = outputs.to(torch.float64) * factor
             totals = [energy.sum(), *(features @ directions.to(features).T).sum(dim=0)]
-            gradients = [_gradients(total, positions, strain) for total in totals]
+            gradients = [_gradients(total, positions, strain, total is not totals[-1]) for total in totals]
         forces = -torch.stack([by_position for by_position, _ in gradients])  # [1 + M, N, 3]
         virials = -torch.stack([by_strain for _, by_strain in gradients])  # [1 + M, B, 3, 3]
         features = features.detach()
         if self.subtract_isolated:
-            features = features - self._isolated_answers().features.to(torch.float64)[kind] * factor
+            isolated = self.isolated_features
+            if isolated is None:
+                isolated = self._isolated_answers().features
+            features = features - isolated.to(torch.float64)[kind] * factor
         stress = -virials[0] / volumes(graph).view(-1, 1, 1)
         prediction = Prediction(
             energy.detach(),
@@ -291,8 +296,15 @@ class Potential(nn.Module):
     def frozen(self) -> "Potential":
         """Return a copy for inference: without gradients of weights, isolated atoms computed once and for all."""
         copy = self.with_dtype(self.dtype).requires_grad_(False)
-        copy.isolated_outputs = copy._isolated_outputs() if copy.subtract_isolated else None
+        copy.freeze_isolated_atoms()
         return copy
+
+    @torch.jit.unused
+    def freeze_isolated_atoms(self) -> None:
+        """Compute isolated atoms once and for all; the weights must not change any more."""
+        if self.subtract_isolated:
+            answers = self._isolated_answers()
+            self.isolated_outputs, self.isolated_features = answers.energies.to(torch.float64), answers.features
 
     @torch.jit.unused
     def with_dtype(self, dtype: torch.dtype) -> "Potential":
@@ -408,11 +420,11 @@ class Potential(nn.Module):
         return atom_energies, output.features.narrow(0, 0, atoms)
 
 
-def _gradients(energy: Tensor, positions: Tensor, strain: Tensor) -> tuple[Tensor, Tensor]:
-    """Of an energy by positions and strain, zero where it does not depend on them; others of the same graph follow."""
+def _gradients(energy: Tensor, positions: Tensor, strain: Tensor, again: bool) -> tuple[Tensor, Tensor]:
+    """Of an energy by positions and strain, zero where it does not depend on them; ``again``: others follow."""
     if not energy.requires_grad:
         return torch.zeros_like(positions), torch.zeros_like(strain)
-    by_position, by_strain = torch.autograd.grad([energy], [positions, strain], retain_graph=True, allow_unused=True)
+    by_position, by_strain = torch.autograd.grad([energy], [positions, strain], retain_graph=again, allow_unused=True)
     return (
         torch.zeros_like(positions) if by_position is None else by_position,
         torch.zeros_like(strain) if by_strain is None else by_strain,

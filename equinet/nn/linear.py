@@ -19,10 +19,18 @@ def _shared_blocks(layout_in: Layout, layout_out: Layout) -> List[List[int]]:
 
 
 def matmul(x: Tensor, weight: Tensor, in_bfloat16: bool) -> Tensor:
-    """x [R, K] @ weight [K, C] -> [R, C] in x's dtype; with ``in_bfloat16`` the factors are rounded to it first."""
+    """x [R, K] @ weight [K, C] -> [R, C] in x's dtype; with ``in_bfloat16`` the factors are rounded to it first.
+
+    Weights [M, K, C] are those of M members of a committee, who have R / M rows each, one member after the other.
+    """
+    dtype = x.dtype
+    if weight.dim() == 3:
+        members = weight.shape[0]
+        x = x.reshape(members, x.shape[0] // members, x.shape[1])
     if in_bfloat16:
-        return (x.to(torch.bfloat16) @ weight.to(torch.bfloat16)).to(x.dtype)
-    return x @ weight
+        x, weight = x.to(torch.bfloat16), weight.to(torch.bfloat16)
+    product = (x @ weight).to(dtype)
+    return product.flatten(0, 1) if weight.dim() == 3 else product
 
 
 class EquivariantLinear(nn.Module):
@@ -37,7 +45,8 @@ class EquivariantLinear(nn.Module):
         bias: whether to add one to even scalars, the only features that may have one; zero at first.
         num_modals: how many levels of theory add one more of their own; zero at first.
 
-    With ``in_bfloat16`` set, factors are rounded to bfloat16 (three digits) before they are multiplied.
+    With ``in_bfloat16`` set, factors are rounded to bfloat16 (three digits) before they are multiplied. Matrices and
+    bias may have a leading dimension: members of a committee, each of whom has its share of the rows (:func:`matmul`).
     """
 
     def __init__(
@@ -76,6 +85,9 @@ class EquivariantLinear(nn.Module):
                 out.append(product.view(rows, components * block[3]))
             bias, modal_bias = self.bias, self.modal_bias
             if bias is not None and number == self.biased:
+                if bias.dim() == 2:  # of each member, who is told by the modal
+                    assert modal is not None
+                    bias = bias.index_select(0, modal)
                 out[-1] = out[-1] + bias
             if modal_bias is not None and number == self.biased:
                 assert modal is not None
@@ -119,6 +131,7 @@ class SpeciesLinear(nn.Module):
             else:
                 x_block = parts[block[0]].reshape(rows, components, 1, channels)
                 spread = (x_block * one_hot.view(rows, 1, self.num_species, 1)).flatten(0, 1).flatten(1)
-                product = matmul(spread, weight.flatten(0, 1) * channels**-0.5, self.in_bfloat16)  # [N (2l + 1), C out]
+                matrix = weight.flatten(-3, -2) * channels**-0.5  # [S C in, C out]
+                product = matmul(spread, matrix, self.in_bfloat16)  # [N (2l + 1), C out]
                 out.append(product.view(rows, components * block[3]))
         return torch.cat(out, dim=1)

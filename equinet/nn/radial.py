@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from equinet.nn.activation import NormalizedActivation
+from equinet.nn.linear import matmul
 
 
 class PolynomialEnvelope(nn.Module):
@@ -74,12 +75,17 @@ class BesselBasis(nn.Module):
     def forward(self, lengths: Tensor) -> Tensor:
         """[E] float64 -> [E, num] float64."""
         r = lengths.unsqueeze(1)
-        waves = torch.sin(r / self.cutoff * self.frequencies) / r
+        num = self.frequencies.shape[-1]
+        frequencies = self.frequencies.view(-1, 1, num)  # members of a committee have their own
+        members = frequencies.shape[0]
+        phases = (r / self.cutoff).view(members, lengths.shape[0] // members, 1) * frequencies
+        waves = torch.sin(phases.view(lengths.shape[0], num)) / r
         return 2.0 / self.cutoff * waves * self.envelope(lengths).unsqueeze(1)
 
 
 class RadialNetwork(nn.Module):
-    """A perceptron without biases: what vanishes at the cutoff stays so.
+    """A perceptron without biases: what vanishes at the cutoff stays so. Matrices may be those of members, see
+    :func:`equinet.nn.linear.matmul`.
 
     Args:
         sizes: of input, hidden layers, output.
@@ -96,7 +102,7 @@ class RadialNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[E, sizes[0]] -> [E, sizes[-1]]."""
-        return self.hidden(x) @ self.last()
+        return matmul(self.hidden(x), self.last(), False)
 
     def hidden(self, x: Tensor) -> Tensor:
         """[E, sizes[0]] -> [E, sizes[-2]]: what the last weights multiply."""
@@ -104,7 +110,7 @@ class RadialNetwork(nn.Module):
             if layer > 0:
                 x = self.activation(x)
             if layer < self.num_layers - 1:
-                x = x @ (weight * weight.shape[0] ** -0.5)
+                x = matmul(x, weight * weight.shape[-2] ** -0.5, False)
         return x
 
     def last(self) -> Tensor:
@@ -112,4 +118,4 @@ class RadialNetwork(nn.Module):
         last = torch.zeros(0)
         for weight in self.weights:  # TorchScript takes no computed index
             last = weight
-        return last * last.shape[0] ** -0.5
+        return last * last.shape[-2] ** -0.5

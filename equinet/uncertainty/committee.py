@@ -8,15 +8,29 @@ from torch import Tensor
 from equinet.errors import InputError
 from equinet.graph import AtomicGraph, volumes
 from equinet.models import Potential, Prediction
+from equinet.models.inference import MAX_EDGES
+from equinet.models.stacked import StackedPotentials, obstacle
 from equinet.uncertainty.last_layer import readout_width
 from equinet.uncertainty.source import Spread
 
+CPU_EDGES = 10_000
+"""Edges of a graph's copies, one for each member, above which a CPU evaluates members one by one: what does not fit
+into its caches takes longer at once (``benchmarks/uncertainty/committee.py``: from about 12,000 edges on, with 24 or 32
+channels). A GPU, which few edges leave idle, has the limit of every other batch."""
+
 
 class Committee:
-    """Means and variances over members; neighbours are searched once for all, with the largest cutoff.
+    """Means and variances over members, who are evaluated in one batched forward and backward.
+
+    They are evaluated one by one, with the same results, where the graph's copies would have more edges than a batch
+    may have (``CPU_EDGES`` on a CPU, elsewhere ``MAX_EDGES``), so that a committee takes no more memory than one of its
+    members would; and whatever the graph where there is a reason ``apart``.
 
     Args:
-        members: two or more, in eval mode on one device.
+        members: two or more, in eval mode on one device. Their weights are taken as they are now.
+
+    Attributes:
+        apart: why members are always evaluated one by one (compiled models, several architectures); else empty.
 
     Raises:
         InputError: fewer than two; elements or cutoffs that differ.
@@ -33,6 +47,8 @@ class Committee:
             if member.species != first.species or member.cutoff != first.cutoff:
                 raise InputError("the members of a committee must have the same elements and the same cutoff")
         self.members = tuple(members)
+        self.apart = obstacle(members)
+        self._stack = None if self.apart else StackedPotentials(members)
 
     @property
     def potentials(self) -> Sequence[Potential]:
@@ -44,11 +60,22 @@ class Committee:
         """Of a variance estimated from so many members."""
         return len(self.members) - 1.0
 
-    def __call__(self, graph: AtomicGraph) -> Spread:
-        """Predict a batch: means over the members, and their variances (divided by the number of members less one)."""
+    def of_each(self, graph: AtomicGraph) -> tuple[list[Prediction], Tensor]:
+        """Predictions of the members for a batch, and features of the first.
+
+        Returns:
+            In the order of the members; the first's derivatives of atom energies by its last weights, [N, F] eV.
+        """
+        limit = CPU_EDGES if graph.senders.device.type == "cpu" else MAX_EDGES
+        if self._stack is not None and len(self.members) * len(graph.senders) <= limit:
+            return self._stack(graph)
         none = graph.positions.new_zeros(0, readout_width(self.members[0]))
         first, derivatives = self.members[0].with_readout_derivatives(graph, none)
-        predictions = [first, *(member(graph) for member in self.members[1:])]
+        return [first, *(member(graph) for member in self.members[1:])], derivatives.features
+
+    def __call__(self, graph: AtomicGraph) -> Spread:
+        """Predict a batch: means over the members, and their variances (divided by the number of members less one)."""
+        predictions, features = self.of_each(graph)
         energy, energy_variance = _moments([each.energy for each in predictions])
         forces, forces_variance = _moments([each.forces for each in predictions])
         virial, virial_variance = _moments([each.virial for each in predictions])
@@ -59,11 +86,11 @@ class Committee:
             forces,
             virial,
             -virial / volume,
-            first.features,
+            predictions[0].features,
             torch.stack([each.energy for each in predictions]),
         )
         stress_variance = (virial_variance / volume.square()).mean(dim=(1, 2))
-        return Spread(mean, energy_variance, forces_variance.mean(dim=1), stress_variance, derivatives.features)
+        return Spread(mean, energy_variance, forces_variance.mean(dim=1), stress_variance, features)
 
 
 def _moments(values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
