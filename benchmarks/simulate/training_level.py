@@ -1,0 +1,233 @@
+"""Elastic constants of potentials against the DFT that they were trained on, from the strained cells of their own data.
+
+    python benchmarks/simulate/training_level.py --data FOLDER --work FOLDER
+
+FOLDER of the data holds mlearn_Si/train.extxyz and mlearn_Mo/train.extxyz (Zuo et al., J. Phys. Chem. A 124, 731
+(2020)), whose Elastic groups are cells strained by up to 10 %, ions clamped. The DFT's constants are the odd part of
+its stresses over strains of 2 and 4 %; the potential's are of `equinet elastic` at its own lattice constant, at strains
+of 0.1 to 0.5 %, and beside them its stresses on the very frames of the DFT. Experiment stands beside: it is not what
+the potential was fitted to. What is in the work folder already is not trained again.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+from ase.stress import full_3x3_to_voigt_6_strain
+
+from equinet import Calculator
+from equinet.files import replacing
+from equinet.simulate.properties.elastic import ElasticSettings, elastic_tensor, piola_kirchhoff
+from equinet.simulate.properties.start import starting_structure
+from equinet.units import EV_PER_A3_IN_GPA
+
+ROOT = Path(__file__).resolve().parents[2]
+LARGEST_STRAIN = 0.041
+"""Of the frames that the DFT's constants are of: beyond it stresses bend by more than their error."""
+
+
+@dataclass(frozen=True)
+class System:
+    """A crystal, what is trained for it, and what experiment says.
+
+    Attributes:
+        structure: ASE's name of its lattice.
+        guess: lattice constant to start from, Angstrom.
+        options: of the training, beside configs/mlearn.yaml.
+        measured: C11, C12, C44 in GPa; None where ions follow the strain and the frames' do not.
+        source: of these.
+    """
+
+    structure: str
+    guess: float
+    options: dict[str, Any]
+    measured: tuple[float, float, float | None]
+    source: str
+
+
+SYSTEMS = {
+    "Si": System(
+        "diamond",
+        5.47,
+        {},
+        (165.8, 63.9, None),
+        "298 K, McSkimin and Andreatch, J. Appl. Phys. 35, 2161 (1964); its C44, 79.6, is of ions that follow",
+    ),
+    "Mo": System(
+        "bcc",
+        3.17,
+        {},
+        (463.7, 157.8, 109.2),
+        "room temperature, Featherston and Neighbours, Phys. Rev. 130, 1324 (1963)",
+    ),
+}
+NAMES = ("C11", "C12", "C44")
+
+
+def train(element: str, data: Path, work: Path, epochs: int | None) -> Path:
+    """The potential's model file."""
+    run = work / element
+    if not (run / "model.safetensors").is_file():
+        options = SYSTEMS[element].options | ({} if epochs is None else {"trainer.max_epochs": epochs})
+        command = [sys.executable, "-m", "equinet.cli", "train", "--config", str(ROOT / "configs" / "mlearn.yaml")]
+        command += ["--data.train_path", str(data / f"mlearn_{element}" / "train.extxyz"), "--run_dir", str(run)]
+        command += ["--resume", "auto", *(str(part) for key, value in options.items() for part in (f"--{key}", value))]
+        subprocess.run(command, check=True)
+    return run / "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Strained:
+    """A cell of a strain series.
+
+    Attributes:
+        series: the cells that differ by the amount of the same strain.
+        amount: with its sign, as the frame's description has it.
+        strain: [6], Green-Lagrange, against the cell without strain.
+        deformation: [3, 3].
+        frame: with the DFT's stress.
+    """
+
+    series: str
+    amount: float
+    strain: np.ndarray
+    deformation: np.ndarray
+    frame: Atoms
+
+
+def strained_cells(frames: Sequence[Atoms]) -> list[Strained]:
+    """The cells of mlearn's strain series: "mode 2, strain -0.04" in their descriptions."""
+    (ground,) = (each for each in frames if each.info.get("description") == "Ground state crystal")
+    found = []
+    for frame in frames:
+        said = re.search(r"mode (\d), strain (-?[\d.]+)", str(frame.info.get("description", "")))
+        if said:
+            deformation = np.linalg.solve(ground.cell.array, frame.cell.array)
+            strain = (deformation @ deformation.T - np.eye(3)) / 2  # rows are vectors
+            voigt = full_3x3_to_voigt_6_strain(strain + np.eye(3))
+            found.append(Strained(said[1], float(said[2]), voigt, deformation.T, frame))
+    return found
+
+
+def slopes(cells: Sequence[Strained], stresses: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
+    """Slope of the stress by the strain, from pairs of opposite amounts: what is even in it drops out.
+
+    Args:
+        cells: of strain series with one component of the strain each.
+        stresses: [6] for each cell, of Cauchy.
+
+    Returns:
+        [6] for each component of the strain that a series has; series of the same component are averaged.
+    """
+    pairs: dict[tuple[int, str], list[tuple[float, np.ndarray]]] = defaultdict(list)
+    turned = [piola_kirchhoff(stress, cell.deformation) for cell, stress in zip(cells, stresses, strict=True)]
+    for plus, above in zip(cells, turned, strict=True):
+        for minus, below in zip(cells, turned, strict=True):
+            if plus.series == minus.series and 0 < plus.amount == -minus.amount:
+                change = (plus.strain - minus.strain) / 2
+                component = int(abs(change).argmax())
+                if abs(change[component]) < LARGEST_STRAIN:
+                    pairs[component, plus.series].append((float(change[component]), (above - below) / 2))
+    found = defaultdict(list)
+    for (component, _), points in pairs.items():
+        found[component].append(sum(x * y for x, y in points) / sum(x * x for x, _ in points))
+    return {component: np.mean(each, axis=0) for component, each in found.items()}
+
+
+def cubic(found: dict[int, np.ndarray]) -> tuple[float, float, float]:
+    """C11, C12, C44 of a cubic crystal from slopes [6] by component: means over all that there are."""
+    own = [slope[component] for component, slope in found.items() if component < 3]
+    others = [
+        slope[axis] for component, slope in found.items() if component < 3 for axis in range(3) if axis != component
+    ]
+    shears = [slope[component] for component, slope in found.items() if component >= 3]
+    return float(np.mean(own)), float(np.mean(others)), float(np.mean(shears))
+
+
+def constants(stiffness: np.ndarray) -> tuple[float, float, float]:
+    """C11, C12, C44 of a cubic crystal's tensor [6, 6]."""
+    off = [stiffness[i, j] for i in range(3) for j in range(3) if i != j]
+    return float(stiffness[:3, :3].trace() / 3), float(np.mean(off)), float(stiffness[3:, 3:].trace() / 3)
+
+
+def measure(element: str, model: Path, data: Path) -> dict[str, Any]:
+    """Constants of DFT, of the potential on the same frames, and of its own crystal."""
+    cells = strained_cells(ase.io.read(data / f"mlearn_{element}" / "train.extxyz", ":"))
+    calculator = Calculator(model, device="cpu", dtype="float64")
+    labels = [cell.frame.get_stress() * EV_PER_A3_IN_GPA for cell in cells]
+    predicted = [calculator.get_property("stress", cell.frame.copy()) * EV_PER_A3_IN_GPA for cell in cells]
+    system = SYSTEMS[element]
+    guess = bulk(element, system.structure, a=system.guess, cubic=True)
+    crystal = starting_structure(guess, calculator, "cell")
+    tensor = elastic_tensor(crystal, calculator, ElasticSettings(relax_ions=False)).clamped_ion
+    return {
+        "dft": cubic(slopes(cells, labels)),
+        "potential": constants(tensor.stiffness_gpa),
+        "potential_on_the_frames": cubic(slopes(cells, predicted)),
+        "lattice_constant_a": float(crystal.cell.lengths()[0]),
+        "experiment": system.measured,
+    }
+
+
+def within(value: float, goal: float) -> bool:
+    """5 % or 5 GPa."""
+    return abs(value - goal) <= max(0.05 * goal, 5.0)
+
+
+def page(results: dict[str, dict[str, Any]]) -> str:
+    """A table in Markdown."""
+    lines = [
+        "# Elastic constants against the training level",
+        "",
+        "Clamped ions, GPa. DFT: from the strained cells of the training data, 2 and 4 %. The potential: `equinet "
+        "elastic` at its own lattice constant; in brackets from its stresses on the frames of the DFT. Made by `python "
+        "benchmarks/simulate/training_level.py`.",
+        "",
+        "| | | DFT | Potential (on the DFT's frames) | Off by | Within 5 % or 5 GPa | Experiment |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for element, found in results.items():
+        for index, name in enumerate(NAMES):
+            dft, ours = found["dft"][index], found["potential"][index]
+            cells = [element, name, f"{dft:.1f}", f"{ours:.1f} ({found['potential_on_the_frames'][index]:.1f})"]
+            cells += [f"{ours - dft:+.1f}, {ours / dft - 1:+.1%}", "yes" if within(ours, dft) else "no"]
+            experiment = found["experiment"][index]
+            lines.append(f"| {' | '.join([*cells, '' if experiment is None else f'{experiment:.1f}'])} |")
+    lines += ["", *(f"Experiment, {element}: {SYSTEMS[element].source}." for element in results)]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Train, measure, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="for the runs")
+    parser.add_argument("--epochs", type=int, help="to try it out")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "reports", help="(default %(default)s)")
+    arguments = parser.parse_args()
+    results = {}
+    for element in SYSTEMS:
+        model = train(element, arguments.data.resolve(), arguments.work.resolve(), arguments.epochs)
+        results[element] = measure(element, model, arguments.data)
+    for name, text in (
+        ("training_level.json", json.dumps(results, indent=1) + "\n"),
+        ("training_level.md", page(results)),
+    ):
+        with replacing(arguments.out / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    print(page(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Elastic constants from the strained cells of a data set: of EMT, whose tensor is known otherwise."""
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from benchmarks.simulate.training_level import constants, cubic, page, slopes, strained_cells, within
+from equinet.simulate.properties.elastic import ElasticSettings, elastic_tensor
+from equinet.simulate.properties.start import starting_structure
+
+
+@pytest.fixture(scope="module")
+def ground():
+    return starting_structure(bulk("Cu", cubic=True), EMT(), "cell")
+
+
+def series(ground):
+    """As mlearn has them: stretches, and shears of one vector, which also turn the crystal."""
+    frames = []
+    for mode in range(6):
+        for amount in (-0.03, -0.01, 0.01, 0.03, 0.2):
+            deformation = np.eye(3)
+            row, column = ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0))[mode]
+            deformation[row, column] += amount
+            frame = ground.copy()
+            frame.set_cell(ground.cell.array @ deformation, scale_atoms=True)
+            frame.info["description"] = f"Cu 1x1x1 cell, mode {mode}, strain {amount:.2f}"
+            frames.append(frame)
+    frames.append(ground.copy())
+    frames[-1].info["description"] = "Ground state crystal"
+    for frame in frames:
+        frame.calc = EMT()
+        frame.calc = SinglePointCalculator(frame, stress=frame.get_stress())
+    return frames
+
+
+def test_constants_of_strained_cells_are_those_of_the_tensor(ground):
+    cells = strained_cells(series(ground))
+    assert len(cells) == 30
+    found = cubic(slopes(cells, [cell.frame.get_stress() for cell in cells]))
+    tensor = elastic_tensor(ground, EMT(), ElasticSettings(relax_ions=False)).clamped_ion
+    in_gpa = np.array(found) * 160.21766
+    # third derivatives at 3 %: the odd part is off by a strain squared times what a crystal has of it
+    assert in_gpa == pytest.approx(constants(tensor.stiffness_gpa), rel=0.02)
+
+
+def test_what_is_near_enough():
+    assert within(95.1, 100.0)
+    assert within(44.9, 40.0)
+    assert not within(451.0, 481.0)
+
+
+def test_the_page_says_what_is_off():
+    found = {"dft": (481.0, 165.0, 108.0), "potential": (451.0, 164.0, 109.0), "experiment": (463.7, 157.8, None)}
+    text = page({"Mo": found | {"potential_on_the_frames": (460.0, 164.0, 108.0)}})
+    assert "| Mo | C11 | 481.0 | 451.0 (460.0) | -30.0, -6.2% | no | 463.7 |" in text
+    assert "| Mo | C12 | 165.0 | 164.0 (164.0) | -1.0, -0.6% | yes | 157.8 |" in text
