@@ -140,10 +140,8 @@ class Pulled(TorchSimModel):
 def test_a_cell_that_collapses_is_left_behind():
     systems = [crystals()[1], crystals()[2]]  # of two atoms and of four
     settings = Settings(cell=True, fmax=0.05, max_steps=300)
-    ended = dict(
-        (each.index, each)
-        for each in relax_in_batches(list(enumerate(systems)), Pulled(small_potential()), settings, 99)
-    )
+    work = relax_in_batches(list(enumerate(systems)), Pulled(small_potential()), settings, 99)
+    ended = {each.index: each for each in work}
     assert "the cell collapsed at step" in ended[0].failure
     assert ended[0].atoms == systems[0]
     assert ended[1].converged
