@@ -198,8 +198,160 @@ PYSCF = Citation(
     },
 )
 
-CITATIONS = (EQUINET, NEQUIP, MODALS, SEVENNET, ZBL, E3NN, ASE, GFN2, PYSCF)
+TORCHSIM = Citation(
+    "cohen_torchsim_2025",
+    "misc",
+    "many structures at once, torch-sim",
+    "O. Cohen, J. Riebesell, R. Goodall, A. Kolluru, S. Falletta, J. Krause, J. Colindres, G. Ceder, A. S. Gangan, "
+    "arXiv:2508.06628 (2025)",
+    {
+        "author": "Cohen, Orion and Riebesell, Janosh and Goodall, Rhys and Kolluru, Adeesh and Falletta, Stefano and "
+        "Krause, Joseph and Colindres, Jorge and Ceder, Gerbrand and Gangan, Abhijeet S.",
+        "title": "{TorchSim}: An efficient atomistic simulation engine in {PyTorch}",
+        "year": "2025",
+        "eprint": "2508.06628",
+        "archiveprefix": "arXiv",
+        "doi": "10.48550/arXiv.2508.06628",
+    },
+)
+
+LAST_LAYER = Citation(
+    "bigi_rigidity_2024",
+    "article",
+    "error bars of one model, from its last layer",
+    "F. Bigi, S. Chong, M. Ceriotti, F. Grasselli, Mach. Learn.: Sci. Technol. 5, 045018 (2024), "
+    "doi:10.1088/2632-2153/ad805f",
+    {
+        "author": "Bigi, Filippo and Chong, Sanggyu and Ceriotti, Michele and Grasselli, Federico",
+        "title": "A prediction rigidity formalism for low-cost uncertainties in trained neural networks",
+        "journal": "Machine Learning: Science and Technology",
+        "volume": "5",
+        "number": "4",
+        "pages": "045018",
+        "year": "2024",
+        "doi": "10.1088/2632-2153/ad805f",
+    },
+)
+
+SHRINKAGE = Citation(
+    "smyth_linear_2004",
+    "article",
+    "error bars of a committee: variances of a few members drawn towards the mean",
+    "G. K. Smyth, Stat. Appl. Genet. Mol. Biol. 3, 3 (2004), doi:10.2202/1544-6115.1027",
+    {
+        "author": "Smyth, Gordon K.",
+        "title": "Linear models and empirical {B}ayes methods for assessing differential expression in microarray "
+        "experiments",
+        "journal": "Statistical Applications in Genetics and Molecular Biology",
+        "volume": "3",
+        "number": "1",
+        "pages": "3",
+        "year": "2004",
+        "doi": "10.2202/1544-6115.1027",
+    },
+)
+
+BUSSI = Citation(
+    "bussi_canonical_2007",
+    "article",
+    "the thermostat, stochastic velocity rescaling",
+    "G. Bussi, D. Donadio, M. Parrinello, J. Chem. Phys. 126, 014101 (2007), doi:10.1063/1.2408420",
+    {
+        "author": "Bussi, Giovanni and Donadio, Davide and Parrinello, Michele",
+        "title": "Canonical sampling through velocity rescaling",
+        "journal": "The Journal of Chemical Physics",
+        "volume": "126",
+        "number": "1",
+        "pages": "014101",
+        "year": "2007",
+        "doi": "10.1063/1.2408420",
+    },
+)
+
+NOSE_HOOVER = Citation(
+    "martyna_chains_1992",
+    "article",
+    "the thermostat, a chain of Nose and Hoover",
+    "G. J. Martyna, M. L. Klein, M. Tuckerman, J. Chem. Phys. 97, 2635 (1992), doi:10.1063/1.463940",
+    {
+        "author": "Martyna, Glenn J. and Klein, Michael L. and Tuckerman, Mark",
+        "title": r"Nos{\'e}--{H}oover chains: The canonical ensemble via continuous dynamics",
+        "journal": "The Journal of Chemical Physics",
+        "volume": "97",
+        "pages": "2635--2643",
+        "year": "1992",
+        "doi": "10.1063/1.463940",
+    },
+)
+
+BAROSTAT = Citation(
+    "bernetti_pressure_2020",
+    "article",
+    "constant pressure, stochastic cell rescaling",
+    "M. Bernetti, G. Bussi, J. Chem. Phys. 153, 114107 (2020), doi:10.1063/5.0020514",
+    {
+        "author": "Bernetti, Mattia and Bussi, Giovanni",
+        "title": "Pressure control using stochastic cell rescaling",
+        "journal": "The Journal of Chemical Physics",
+        "volume": "153",
+        "number": "11",
+        "pages": "114107",
+        "year": "2020",
+        "doi": "10.1063/5.0020514",
+    },
+)
+
+PHONOPY = Citation(
+    "togo_implementation_2023",
+    "article",
+    "phonons, phonopy",
+    "A. Togo, L. Chaput, T. Tadano, I. Tanaka, J. Phys.: Condens. Matter 35, 353001 (2023), "
+    "doi:10.1088/1361-648X/acd831",
+    {
+        "author": "Togo, Atsushi and Chaput, Laurent and Tadano, Terumasa and Tanaka, Isao",
+        "title": "Implementation strategies in phonopy and phono3py",
+        "journal": "Journal of Physics: Condensed Matter",
+        "volume": "35",
+        "number": "35",
+        "pages": "353001",
+        "year": "2023",
+        "doi": "10.1088/1361-648X/acd831",
+    },
+)
+
+PHONOPY_APPLIED = Citation(
+    "togo_first_2023",
+    "article",
+    "phonons, phonopy",
+    "A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023), doi:10.7566/JPSJ.92.012001",
+    {
+        "author": "Togo, Atsushi",
+        "title": "First-principles phonon calculations with phonopy and phono3py",
+        "journal": "Journal of the Physical Society of Japan",
+        "volume": "92",
+        "number": "1",
+        "pages": "012001",
+        "year": "2023",
+        "doi": "10.7566/JPSJ.92.012001",
+    },
+)
+
+CITATIONS = (
+    *(EQUINET, NEQUIP, MODALS, SEVENNET, ZBL, E3NN, ASE, GFN2, PYSCF),
+    *(TORCHSIM, BUSSI, NOSE_HOOVER, BAROSTAT, LAST_LAYER, SHRINKAGE, PHONOPY, PHONOPY_APPLIED),
+)
 """All of them, in the order in which they are printed."""
+
+FEATURES = {
+    "batches": (TORCHSIM,),
+    "bussi": (BUSSI,),
+    "nose-hoover": (NOSE_HOOVER,),
+    "npt": (BAROSTAT,),
+    "last-layer": (LAST_LAYER,),
+    "committee": (SHRINKAGE,),
+    "phonons": (PHONOPY, PHONOPY_APPLIED),
+}
+"""What rests on papers of its own, whatever the model: many structures at once, baths, error bars, phonons."""
 
 _ARCHITECTURES = {"nequip": (NEQUIP,), "compiled-nequip": (NEQUIP,)}
 _IMPORTED = {"SevenNet": (SEVENNET,)}
@@ -229,6 +381,16 @@ def model_citations(header: Mapping[str, Any]) -> list[Citation]:
     data = _table(_table(provenance.get("config")).get("data"))
     if not data.get("train_path"):
         wanted += _SAMPLES.get(str(data.get("sample")), ())
+    return [citation for citation in CITATIONS if citation in wanted]
+
+
+def feature_citations(features: Sequence[str]) -> list[Citation]:
+    """What features rest on, in the order of :data:`CITATIONS`.
+
+    Args:
+        features: names in :data:`FEATURES`.
+    """
+    wanted = [citation for feature in features for citation in FEATURES[feature]]
     return [citation for citation in CITATIONS if citation in wanted]
 
 

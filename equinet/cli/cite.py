@@ -8,7 +8,12 @@ from equinet.cli.options import verb_parser
 HELP = "print the papers to cite, for the package or for a model"
 DESCRIPTION = """Print the papers to cite as BibTeX: those that everything made with equinet rests on, or with MODEL
 those that the model uses: its architecture, where its weights come from, its repulsion, the program that labelled the
-sample it was trained on. Whoever computed your training data deserves a citation too; nothing of that is known here."""
+sample it was trained on. With --used also those that a piece of work rests on: dynamics and relaxations of many
+structures at once (batches), thermostats, constant pressure, error bars, phonons.
+
+Whoever computed your training data deserves a citation too; nothing of that is known here."""
+EXAMPLE = """equinet cite runs/quickstart/model.safetensors > model.bib
+  equinet cite model.safetensors --used batches npt bussi last-layer > paper.bib"""
 
 
 def main(argv: list[str]) -> int:
@@ -17,12 +22,21 @@ def main(argv: list[str]) -> int:
     Raises:
         InputError: the file is no model.
     """
-    parser = verb_parser("cite", DESCRIPTION, "equinet cite runs/quickstart/model.safetensors > model.bib")
+    from equinet.citations import (
+        FEATURES,
+        feature_citations,
+        foreign_citation,
+        model_citations,
+        package_citations,
+    )
+
+    parser = verb_parser("cite", DESCRIPTION, EXAMPLE)
     parser.add_argument("model", metavar="MODEL", nargs="?", type=Path, help="a model file (*.safetensors)")
+    parser.add_argument(
+        "--used", nargs="+", default=[], choices=FEATURES, metavar="WHAT", help=f"of: {', '.join(FEATURES)}"
+    )
     parser.add_argument("--plain", action="store_true", help="one line of text for each")
     arguments = parser.parse_args(argv)
-
-    from equinet.citations import foreign_citation, model_citations, package_citations
 
     foreign = None
     if arguments.model is None:
@@ -33,6 +47,7 @@ def main(argv: list[str]) -> int:
         header = read_header(arguments.model)
         entries = model_citations(header)
         foreign = foreign_citation(header, entries)
+    entries += feature_citations(arguments.used)
     if arguments.plain:
         lines = [f"{entry.plain}  ({entry.why})" for entry in entries]
         lines += [f"{foreign}  (the model's own words)"] if foreign else []

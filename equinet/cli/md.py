@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from equinet.simulate.ensembles import Ensemble
     from equinet.simulate.tally import SystemRun
+    from equinet.simulate.watch import GuardSettings
+    from equinet.uncertainty import Uncertainty
 
 HELP = "run molecular dynamics: constant energy (nve), temperature (nvt) or pressure (npt)"
 DESCRIPTION = """Run molecular dynamics at constant energy (velocity Verlet), temperature (Langevin, Bussi or
@@ -24,7 +26,8 @@ give a folder with a trajectory each and summary.json; one that cannot be or tha
 Killed, the same command with --resume goes on from the last checkpoint, and ends as if it had never been stopped, bit
 for bit.
 
-With --uncertainty, a file of equinet uncertainty, a guard looks at the error bars of every frame that is saved."""
+With --uncertainty, a file of equinet uncertainty, a guard looks at the error bars of all structures: it stops those
+that are beyond a limit, and the others go on; or it warns, or saves the frame for labelling."""
 EXAMPLE = """equinet md model.safetensors start.extxyz --temperature 300 --timestep 0.5 --steps 2000 -o run.extxyz
   equinet md model.safetensors starts.extxyz --frame : --ensemble npt --thermostat bussi --temperature 300 \\
       --pressure 1 --timestep 1 --steps 20000 -o runs"""
@@ -61,11 +64,10 @@ def main(argv: list[str]) -> int:
             f"{len(structures)} structures give a folder of trajectories, not {arguments.output}; name one with -o, or "
             "choose a structure with --frame"
         )
-    if len(structures) > 1 and arguments.uncertainty is not None:
-        raise InputError("--uncertainty guards the dynamics of one structure; choose one with --frame, or leave it out")
+    guard = _guard(arguments)
     if len(structures) > 1 or not arguments.output.suffix:
-        return _many(structures, ensemble, arguments)
-    return _one(structures[0], ensemble, arguments)
+        return _many(structures, ensemble, guard, arguments)
+    return _one(structures[0], ensemble, guard, arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -140,25 +142,56 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--skip-bad", action="store_true", help="exit with 0 though structures were left out or stopped"
     )
-    parser.add_argument("--uncertainty", type=Path, metavar="FILE", help="error bars of the model, for a guard")
-    parser.add_argument(
-        "--guard",
-        choices=("stop", "warn", "save"),
-        default="stop",
-        help="what it does where a limit is passed (default: stop)",
+    guard = parser.add_argument_group("guard")
+    guard.add_argument("--uncertainty", type=Path, metavar="FILE", help="error bars of the model, for a guard")
+    guard.add_argument(
+        "--guard", choices=("stop", "warn", "save"), help="what it does where a limit is passed (default: stop)"
     )
-    parser.add_argument(
-        "--max-support", type=float, default=1.0, metavar="X", help="1 is the edge of the training data (default: 1)"
+    guard.add_argument(
+        "--guard-interval", type=positive_integer, metavar="N", help="steps between its looks (default: --interval)"
     )
-    parser.add_argument("--max-force-std", type=float, metavar="X", help="of a force component, eV/A (default: none)")
-    parser.add_argument("--guard-output", type=Path, metavar="FILE", help="frames beyond a limit: .extxyz or .traj")
+    guard.add_argument("--max-support", type=float, metavar="X", help="1 is the edge of the training data (default: 1)")
+    guard.add_argument("--max-force-std", type=float, metavar="X", help="of a force component, eV/A (default: none)")
+    guard.add_argument(
+        "--guard-output", type=Path, metavar="FILE", help="frames beyond a limit, of all structures: .extxyz or .traj"
+    )
     add_seed(parser)
     add_modal(parser)
     add_device_and_dtype(parser)
     return parser
 
 
-def _one(start: "tuple[str, Atoms]", ensemble: "Ensemble", arguments: argparse.Namespace) -> int:
+def _guard(arguments: argparse.Namespace) -> "GuardSettings | None":
+    from equinet.simulate.watch import GuardSettings
+
+    given = {
+        "action": arguments.guard,
+        "support": arguments.max_support,
+        "forces_std": arguments.max_force_std,
+        "file": arguments.guard_output,
+        "interval": arguments.guard_interval,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if arguments.uncertainty is not None:
+        return GuardSettings(**given)
+    if given:
+        raise InputError("a guard needs error bars: name a file of equinet uncertainty with --uncertainty")
+    return None
+
+
+def _made_of(arguments: argparse.Namespace, uncertainty: "Uncertainty | None") -> str:
+    """What the forces come from: of a committee, all its members."""
+    from equinet.files import sha256
+
+    own = f"{sha256(arguments.model)} {arguments.dtype} {arguments.modal}"
+    if uncertainty is None or len(uncertainty.source.potentials) == 1:
+        return own
+    return f"{own} {sha256(arguments.uncertainty)}"
+
+
+def _one(
+    start: "tuple[str, Atoms]", ensemble: "Ensemble", guard: "GuardSettings | None", arguments: argparse.Namespace
+) -> int:
     from equinet.files import check_output
     from equinet.simulate.output import TRAJECTORY_SUFFIXES
 
@@ -168,15 +201,10 @@ def _one(start: "tuple[str, Atoms]", ensemble: "Ensemble", arguments: argparse.N
 
     from equinet.cli.progress import progress
     from equinet.cli.structure import check_usable
-    from equinet.files import sha256
     from equinet.simulate.calculator import Calculator
     from equinet.simulate.dynamics import run_ensemble
-    from equinet.simulate.guard import GuardSettings
 
     source, atoms = start
-    guard = None
-    if arguments.uncertainty is not None:
-        guard = GuardSettings(arguments.guard, arguments.max_support, arguments.max_force_std, arguments.guard_output)
     calculator = Calculator(
         arguments.model, arguments.device, arguments.dtype, modal=arguments.modal, uncertainty=arguments.uncertainty
     )
@@ -192,7 +220,7 @@ def _one(start: "tuple[str, Atoms]", ensemble: "Ensemble", arguments: argparse.N
             interval=arguments.interval,
             checkpoint_interval=arguments.checkpoint,
             resume=arguments.resume,
-            made_of=f"{sha256(arguments.model)} {arguments.dtype} {arguments.modal}",
+            made_of=_made_of(arguments, calculator.uncertainty),
             on_step=done,
             guard=guard,
         )
@@ -210,15 +238,20 @@ def _one(start: "tuple[str, Atoms]", ensemble: "Ensemble", arguments: argparse.N
     return 0
 
 
-def _many(structures: "list[tuple[str, Atoms]]", ensemble: "Ensemble", arguments: argparse.Namespace) -> int:
+def _many(
+    structures: "list[tuple[str, Atoms]]",
+    ensemble: "Ensemble",
+    guard: "GuardSettings | None",
+    arguments: argparse.Namespace,
+) -> int:
     from equinet.cli.progress import progress
     from equinet.cli.structure import torchsim_model
-    from equinet.files import sha256
     from equinet.simulate.batched_dynamics import BatchedDynamics
     from equinet.simulate.budget import atoms_at_once
 
-    model = torchsim_model(arguments)
+    model = torchsim_model(arguments, arguments.uncertainty)
     frames = [atoms for _, atoms in structures]
+    members = 1 if model.uncertainty is None else len(model.uncertainty.source.potentials)
     work = BatchedDynamics(
         frames,
         model,
@@ -228,9 +261,11 @@ def _many(structures: "list[tuple[str, Atoms]]", ensemble: "Ensemble", arguments
         form=arguments.format,
         interval=arguments.interval,
         max_atoms=arguments.max_atoms,
-        measure=lambda usable: atoms_at_once(model.potential, usable),
+        measure=lambda usable: atoms_at_once(model.potential, usable) // members or 1,
         checkpoint_interval=arguments.checkpoint,
-        made_of=f"{sha256(arguments.model)} {arguments.dtype} {arguments.modal}",
+        made_of=_made_of(arguments, model.uncertainty),
+        guard=guard,
+        names=[name for name, _ in structures],
     )
 
     def name(run: "SystemRun") -> None:
@@ -249,4 +284,6 @@ def _many(structures: "list[tuple[str, Atoms]]", ensemble: "Ensemble", arguments
     )
     if ensemble.name == "nve" and drifts:
         print(f"drift of the total energy: median {drifts[len(drifts) // 2]:.4f}, largest {drifts[-1]:.4f} meV/atom/ps")
+    if work.watch is not None:
+        print(work.watch.summary())
     return 1 if failed and not arguments.skip_bad else 0

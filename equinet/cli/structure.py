@@ -54,8 +54,8 @@ def read_structures(paths: Sequence[Path], frame: str) -> list[tuple[str, Atoms]
     return found
 
 
-def torchsim_model(arguments: argparse.Namespace) -> "TorchSimModel":
-    """The model of a verb's arguments, for many structures at once.
+def torchsim_model(arguments: argparse.Namespace, uncertainty: Path | None = None) -> "TorchSimModel":
+    """The model of a verb's arguments, for many structures at once; with error bars, if a file of them is given.
 
     Raises:
         InputError: it cannot be; torch-sim is not installed.
@@ -64,4 +64,4 @@ def torchsim_model(arguments: argparse.Namespace) -> "TorchSimModel":
         from equinet.simulate.torchsim import TorchSimModel
     except ImportError as error:
         raise InputError(f"several structures at once: {error}") from None
-    return TorchSimModel(arguments.model, arguments.device, arguments.dtype, arguments.modal)
+    return TorchSimModel(arguments.model, arguments.device, arguments.dtype, arguments.modal, uncertainty=uncertainty)

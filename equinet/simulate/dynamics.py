@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from equinet.simulate.checkpoint import checkpoint_path, digest, load_checkpoint
 from equinet.simulate.energy_drift import Drift, drift
 from equinet.simulate.engine import AseEngine
 from equinet.simulate.ensembles import Ensemble, EnsembleName
-from equinet.simulate.guard import Guard, GuardSettings
+from equinet.simulate.guard import Guard, GuardStop
 from equinet.simulate.output import table_writer, trajectory_writer, without_results
 from equinet.simulate.propagation import Observation, Propagator, atoms_to_blame
 from equinet.simulate.velocities import thermalize
+from equinet.simulate.watch import GuardSettings
 
 Array = NDArray[np.float64]
 
@@ -130,12 +131,14 @@ def run_ensemble(
         resume: go on from the last checkpoint: the run is then, bit for bit, one that was never stopped. More steps
             than before may be asked for.
         made_of: names the model; must be the same to go on.
-        guard: looks at the calculator's error bars at every frame that is saved.
+        guard: looks at the calculator's error bars. What it knows is kept in checkpoints; limits may be others when a
+            run goes on.
 
     Raises:
         InputError: arguments that make no sense; what the calculator says of the first structure; nothing to go on
             from.
-        GuardStop: the model does not know what it says any more, and the guard was to stop there; frames are kept.
+        GuardStop: the model does not know what it says any more, and the guard was to stop there; that frame is the
+            last of the trajectory.
         ExplosionError: NaN, a temperature above HOTTEST, a cell beyond VOLUMES; the last good frame is kept.
         WriteError: no space is left; what was written is kept, and the run can go on.
     """
@@ -156,7 +159,8 @@ def run_ensemble(
         checkpoint = checkpoint_path(output)
         if checkpoint.is_file() and not resume:
             raise InputError(f"{checkpoint} is of a run that was interrupted; go on with it (--resume), or remove it")
-    at, rows = {"output": 0, "log": 0}, []
+    at: dict[str, Any] = {"output": 0, "log": 0}
+    rows: list[tuple[float, ...]] = []
     if resume and checkpoint is not None and log is not None:
         at, state = load_checkpoint(checkpoint, identity)
         propagator.restore(state)
@@ -167,7 +171,7 @@ def run_ensemble(
     with (
         trajectory_writer(output, at["output"]) as save,
         table_writer(log, COLUMNS, at["log"]) as note,
-        nullcontext() if guard is None else Guard(atoms, **asdict(guard)) as watch,
+        nullcontext() if guard is None else Guard(atoms, guard, at.get("guard")) as watch,
     ):
         for step in range(len(rows), steps + 1):
             before = observation
@@ -182,12 +186,20 @@ def run_ensemble(
             seen = (observation.potential, observation.kinetic, observation.temperatures, observation.volumes)
             rows.append((step * ensemble.timestep / 1000.0, *(float(values[0]) for values in seen)))
             note(rows[-1])
-            if step % interval == 0 or step == steps:
+            saved = step % interval == 0 or step == steps
+            if saved:
                 save(_stamped(propagator, observation, step))
-                if watch is not None:
+            if watch is not None and watch.settings.due(step, steps, interval):
+                try:
                     watch(step)
+                except GuardStop:
+                    if not saved:
+                        save(_stamped(propagator, observation, step))
+                    raise
             if checkpoint_interval is not None and checkpoint is not None and step % checkpoint_interval == 0 < step:
-                progress = {"output": save.position, "log": note.position}
+                progress: dict[str, Any] = {"output": save.position, "log": note.position}
+                if watch is not None:
+                    progress["guard"] = watch.watch.state()
                 save_checkpoint(checkpoint, identity, progress, propagator.state())
             if on_step is not None:
                 on_step(step)

@@ -20,6 +20,9 @@ class SystemRun:
         temperature_k: mean of the second half of the frames; None without any.
         drift_mev_per_atom_ps: slope of the total energy over the frames; None with fewer than two.
         failure: why it was left out (no steps) or stopped; None for one that came to its end.
+        checks: how often a guard looked at it; None without one.
+        alarms: how often a limit of the guard was passed.
+        first_alarm: what the guard found first.
     """
 
     index: int
@@ -27,6 +30,9 @@ class SystemRun:
     temperature_k: float | None = None
     drift_mev_per_atom_ps: float | None = None
     failure: str | None = None
+    checks: int | None = None
+    alarms: int | None = None
+    first_alarm: str | None = None
 
 
 class Tally:

@@ -5,14 +5,14 @@ Imported when ``equinet.TorchSimModel`` is first used: torch-sim is an extra (``
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from ase import Atoms
 from torch import Tensor
 
 from equinet.errors import InputError
-from equinet.graph import VerletBatch
+from equinet.graph import AtomicGraph, VerletBatch
 from equinet.models import Potential, resolve_dtype
 from equinet.simulate.loading import ready_potential
 
@@ -24,6 +24,9 @@ except ModuleNotFoundError as error:
         raise
     message = "TorchSimModel needs the package torch-sim-atomistic; pip install 'equinet-mlip[torchsim]'"
     raise ImportError(message) from None
+
+if TYPE_CHECKING:
+    from equinet.uncertainty import Estimate, Uncertainty
 
 
 class TorchSimModel(ModelInterface):  # type: ignore[misc, unused-ignore]
@@ -43,6 +46,8 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc, unused-ignore]
         modal: the level of theory, of a potential that knows several.
         skin: of the neighbour list (:class:`equinet.graph.VerletBatch`), Angstrom. The results are the same with any.
         state_dtype: "float32" or "float64", of the states that torch-sim makes for this model (``model.dtype``).
+        uncertainty: a file that ``equinet uncertainty`` made for the model, or for a committee that it is one of: then
+            energies, forces and stresses are the means of its members.
 
     Attributes:
         potential: as it is used.
@@ -53,8 +58,9 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc, unused-ignore]
 
     Raises:
         InputError: a file that is no model; a device that is not there; a negative skin; a modal that the potential
-            does not know, or none where it knows several; in a calculation: a state on another device; and, naming
-            the system: an element that the model does not know, positions that are not finite, two atoms at one place.
+            does not know, or none where it knows several; an uncertainty of another model; in a calculation: a state
+            on another device; and, naming the system: an element that the model does not know, positions that are not
+            finite, two atoms at one place.
     """
 
     def __init__(
@@ -65,9 +71,15 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc, unused-ignore]
         modal: str | None = None,
         skin: float = 0.5,
         state_dtype: str | torch.dtype = "float64",
+        uncertainty: str | Path | None = None,
     ) -> None:
         super().__init__()
         self.potential = ready_potential(model, device, dtype, modal)
+        self.uncertainty: Uncertainty | None = None
+        if uncertainty is not None:
+            from equinet.uncertainty import load_uncertainty
+
+            self.uncertainty = load_uncertainty(uncertainty, self.potential)
         self._device = self.potential.scale.device
         self._dtype = resolve_dtype(state_dtype)
         self._compute_stress = self._compute_forces = True
@@ -100,6 +112,26 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc, unused-ignore]
         Raises:
             InputError: see the class.
         """
+        graph = self._graph(state)
+        prediction = self.potential(graph) if self.uncertainty is None else self.uncertainty.predict(graph)
+        results = {"energy": prediction.energy}
+        if self._compute_forces:
+            results["forces"] = prediction.forces
+        if self._compute_stress:
+            results["stress"] = prediction.stress
+        return {name: values.to(state.positions.dtype) for name, values in results.items()}
+
+    def estimate(self, state: Any) -> "Estimate":
+        """Error bars of the systems of a state, for a model with an uncertainty; several predictions' work.
+
+        Raises:
+            InputError: as a calculation; there is no uncertainty.
+        """
+        if self.uncertainty is None:
+            raise InputError("the model has no uncertainty; make one with equinet uncertainty")
+        return self.uncertainty.estimate(self._graph(state))
+
+    def _graph(self, state: Any) -> AtomicGraph:
         if state.positions.device != self._device:
             raise InputError(
                 f"the state is on {state.positions.device} and the model on {self._device}; make the state with "
@@ -108,14 +140,7 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc, unused-ignore]
         self._check_elements(state.atomic_numbers, state.system_idx)
         cell = state.cell.mT  # torch-sim's lattice vectors are columns
         pbc = torch.as_tensor(state.pbc if self.pbc is None else self.pbc, device=self._device).expand(len(cell), 3)
-        graph = self.neighbors.graph(state.positions, state.atomic_numbers, cell, pbc, state.system_idx)
-        prediction = self.potential(graph)
-        results = {"energy": prediction.energy}
-        if self._compute_forces:
-            results["forces"] = prediction.forces
-        if self._compute_stress:
-            results["stress"] = prediction.stress
-        return {name: values.to(state.positions.dtype) for name, values in results.items()}
+        return self.neighbors.graph(state.positions, state.atomic_numbers, cell, pbc, state.system_idx)
 
     def _check_elements(self, numbers: Tensor, batch: Tensor) -> None:
         """Check that the potential knows all elements; once for the same atoms, as it makes the host wait for a GPU."""

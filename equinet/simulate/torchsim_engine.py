@@ -18,6 +18,7 @@ from equinet.errors import InputError
 from equinet.simulate.engine import State
 from equinet.simulate.ensembles import Ensemble
 from equinet.simulate.torchsim import TorchSimModel, state_of
+from equinet.simulate.watch import Bars
 
 Array = NDArray[np.float64]
 
@@ -128,6 +129,13 @@ class TorchSimEngine:
             results["stress"] = full_3x3_to_voigt_6_stress(_numpy(snapshot.stress[system]))
         frame.calc = SinglePointCalculator(frame, **results)
         return frame
+
+    def bars(self) -> list[Bars]:
+        """Error bars of each system as it is now, by the model's uncertainty."""
+        estimate = self._model.estimate(self._state)
+        ends = np.cumsum([len(atoms) for atoms in self.structures])[:-1]
+        per_atom = (np.split(values, ends) for values in (estimate.forces_std, estimate.support))
+        return [Bars(float(energy), *each) for energy, *each in zip(estimate.energy_std, *per_atom, strict=True)]
 
     def back_to(self, snapshot: Snapshot) -> None:
         """Undo what followed a snapshot of the same systems."""

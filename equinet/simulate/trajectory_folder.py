@@ -3,6 +3,8 @@
 Frames wait in memory until there are many, so that files are opened seldom and few at a time.
 """
 
+import errno
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +19,10 @@ Form = Literal["extxyz", "h5md"]
 FORMS = ("extxyz", "h5md")
 WAITING = 20_000
 """Atoms of frames that wait at most."""
+HDF5_FILE = 100_000
+"""Bytes that a file of torch-sim's takes beside its frames."""
+HDF5_ATOM = 200
+"""Bytes of an atom in a frame: positions, velocities and forces, each in blocks that are not full."""
 
 
 class TrajectoryFolder:
@@ -57,6 +63,8 @@ class TrajectoryFolder:
         waiting, self._waiting, self._atoms = self._waiting, {}, 0
         for system, frames in waiting.items():
             try:
+                if self.form == "h5md":
+                    _check_room(self.path(system), frames)
                 write(self.path(system), frames)
             except OSError as error:
                 raise WriteError(
@@ -91,8 +99,9 @@ class TrajectoryFolder:
                         raise OSError("it is shorter than it was written")
                     with path.open("r+b") as file:
                         file.truncate(size)
-            except Exception as error:  # of HDF5 too, which has errors of its own
-                raise InputError(f"cannot go on with {path} ({error}); start anew without --resume") from None
+            except Exception as error:  # of HDF5 too, which has errors of its own, of many lines
+                reason = str(error).strip().splitlines()[-1]
+                raise InputError(f"cannot go on with {path} ({reason}); start anew without --resume") from None
 
     def remove(self, systems: list[int]) -> None:
         """Remove files of earlier runs."""
@@ -107,14 +116,29 @@ def _append_text(path: Path, frames: list[Atoms]) -> None:
             text.write(frame_text(frame))
 
 
+def _check_room(path: Path, frames: list[Atoms]) -> None:
+    """HDF5 that runs out of space damages what is there: say so before.
+
+    Raises:
+        OSError: the disk has no room for these frames.
+    """
+    new = 0 if path.is_file() else HDF5_FILE
+    if shutil.disk_usage(path.parent).free < new + HDF5_FILE + HDF5_ATOM * sum(map(len, frames)):
+        raise OSError(errno.ENOSPC, "no space is left on the device")
+
+
 def _append_hdf5(path: Path, frames: list[Atoms]) -> None:
+    from tables.exceptions import HDF5ExtError
     from torch_sim import TorchSimTrajectory
 
     steps = [int(frame.info["step"]) for frame in frames]
-    with TorchSimTrajectory(path, mode="a", coerce_to_float32=False) as file:
-        file.write_state([_state(frame) for frame in frames], steps, save_velocities=True, save_forces=True)
-        energies = np.array([[frame.get_potential_energy()] for frame in frames])
-        file.write_arrays({"potential_energy": energies}, steps)
+    try:
+        with TorchSimTrajectory(path, mode="a", coerce_to_float32=False) as file:
+            file.write_state([_state(frame) for frame in frames], steps, save_velocities=True, save_forces=True)
+            energies = np.array([[frame.get_potential_energy()] for frame in frames])
+            file.write_arrays({"potential_energy": energies}, steps)
+    except HDF5ExtError as error:  # its message has the whole trace
+        raise OSError("HDF5 cannot write; is there space?") from error
 
 
 def _state(frame: Atoms) -> Any:

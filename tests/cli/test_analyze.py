@@ -87,3 +87,16 @@ def test_bad_input_is_one_line(fails, trajectory, tmp_path):
     assert "no such file" in fails("analyze", trajectory, "-o", out, "--drift", "--log", tmp_path / "absent.csv")
     (tmp_path / "file").write_text("")
     assert "cannot make the folder" in fails("analyze", trajectory, "-o", tmp_path / "file")
+
+
+def test_a_trajectory_larger_than_memory(run, fails, trajectory, tmp_path, monkeypatch):
+    """What needs all frames at once is left out, with a line; the rest is done."""
+    monkeypatch.setattr("equinet.simulate.analysis.motion.MEMORY_FRACTION", 1e-7)
+    code, out, _ = run("analyze", trajectory, "-o", tmp_path / "all")
+    assert code == 0
+    for name in ("msd", "spectrum"):
+        line = next(line for line in out.splitlines() if line.startswith(f"{name}: left out"))
+        assert "of 32 atoms" in line
+        assert "may be taken; take fewer" in line
+    assert "rdf all: first peak" in out
+    assert "frames fit into" in fails("analyze", trajectory, "--msd", "-o", tmp_path / "msd")

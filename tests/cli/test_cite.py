@@ -4,8 +4,27 @@ import re
 
 import pytest
 
-from equinet.citations import ASE, CITATIONS, E3NN, EQUINET, GFN2, MODALS, NEQUIP, PYSCF, SEVENNET, ZBL, model_citations
+from equinet.citations import (
+    ASE,
+    BAROSTAT,
+    CITATIONS,
+    E3NN,
+    EQUINET,
+    FEATURES,
+    GFN2,
+    MODALS,
+    NEQUIP,
+    PHONOPY,
+    PHONOPY_APPLIED,
+    PYSCF,
+    SEVENNET,
+    TORCHSIM,
+    ZBL,
+    feature_citations,
+    model_citations,
+)
 from equinet.models import ARCHITECTURES, NequIPArchitecture, Potential, save_model
+from equinet.simulate.ensembles import THERMOSTATS
 
 REQUIRED = {
     "article": {"author", "title", "journal", "year", "volume", "pages", "doi"},
@@ -109,6 +128,20 @@ def test_cite(run, model_file, tmp_path):
     out = run("cite", tmp_path / "own.safetensors")[1]
     assert {SEVENNET.key, ZBL.key} < {key for _, key, _ in entries(out)}
     assert out.splitlines()[-1] == "% the model's own words: A. Nother, (at)article{trap}"
+
+
+def test_what_was_used_is_cited_too(run, model_file):
+    """Each citation is printed somewhere, and every feature of dynamics has its paper."""
+    out = run("cite", model_file, "--used", "phonons", "batches", "npt")[1]
+    assert [key for _, key, _ in entries(out)] == [
+        c.key for c in [*ALWAYS, TORCHSIM, BAROSTAT, PHONOPY, PHONOPY_APPLIED]
+    ]
+    assert {thermostat for thermostat in THERMOSTATS if thermostat != "langevin"} < set(FEATURES)
+    of_features = {c.key for c in feature_citations(list(FEATURES))}
+    of_models = {c.key for c in (EQUINET, NEQUIP, MODALS, SEVENNET, ZBL, E3NN, ASE, GFN2, PYSCF)}
+    assert of_features | of_models == {c.key for c in CITATIONS}
+    assert not of_features & of_models
+    assert run("cite", "--used", "magic")[0] == 2
 
 
 def test_errors(fails, tmp_path):

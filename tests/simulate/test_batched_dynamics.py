@@ -1,9 +1,12 @@
 """Dynamics of many structures: those of each alone, whatever happens to the others, and after a kill the same bytes."""
 
 import json
+import os
+import subprocess
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import bulk as crystal
 from ase.io import read
@@ -15,6 +18,7 @@ from equinet.simulate.engine import AseEngine
 from equinet.simulate.propagation import Propagator
 from equinet.simulate.structures import molecule, slab
 from equinet.simulate.verify import rattled
+from equinet.units import EV_PER_A3_IN_GPA
 from tests.simulate.conftest import small_potential
 
 pytest.importorskip("torch_sim", reason="torch-sim is not installed (the extra 'torchsim')")
@@ -177,6 +181,75 @@ def test_one_that_explodes_stops_and_the_others_do_not_notice(tmp_path):
         last = read(tmp_path / "run" / f"{index}.extxyz", "-1")
         expected = alone(index, systems[index], Ensemble("nve", 1.0, 300.0), 40)
         np.testing.assert_allclose(last.positions, expected.positions, atol=2e-8)
+
+
+class Soft(TorchSimModel):
+    """Matter that resists nothing where it is thin; else 20 GPa."""
+
+    def forward(self, state, **more):
+        results = super().forward(state, **more)
+        thin = torch.linalg.det(state.cell).abs() > 300
+        results["stress"] = torch.where(thin, 0.0, -20.0 / EV_PER_A3_IN_GPA)[:, None, None] * torch.eye(3)
+        results["forces"][:] = 0.0
+        return results
+
+
+def test_a_cell_that_collapses_stops_alone(tmp_path):
+    """The crystal beside it stands the pressure."""
+    thin = crystal("Si", cubic=True, a=10.0)
+    systems = [crystals()[0], thin]
+    constants = {"thermostat": "bussi", "pressure": 20.0, "barostat_time": 50.0, "compressibility": 0.02}
+    ensemble = Ensemble("npt", 2.0, 300.0, **constants)
+    model = Soft(small_potential())
+    told = []
+    runs = BatchedDynamics(systems, model, ensemble, 60, tmp_path / "run", interval=7).run(on_failure=told.append)
+    assert [run.index for run in told] == [1]
+    assert runs[0].steps == 60
+    assert f"exploded at step {runs[1].steps + 1}: the cell collapsed: " in runs[1].failure
+    last = read(tmp_path / "run" / "1.extxyz")
+    assert last.info["step"] == runs[1].steps
+    assert last.get_volume() > 0.4 * thin.get_volume()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Makes a file system of its own of a size, kB; and what makes it larger."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(size):
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", folder]
+        if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("a file system cannot be mounted here")
+        return folder, lambda: subprocess.run(["mount", "-o", "remount,size=32m", folder], check=True)
+
+    yield mount
+    if os.path.ismount(folder):
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize(("form", "size"), [("extxyz", 100), ("h5md", 280)])
+def test_a_full_disk_is_one_line_and_the_run_can_go_on(tmp_path, small_disk, form, size):
+    folder, enlarge = small_disk(size)
+    options = {"interval": 1, "checkpoint_interval": 5, "steps": 40, "form": form}
+    systems = crystals()[:2]
+    with pytest.raises(WriteError, match=r"cannot write .*: [nN]o space .*(go on|--resume)") as caught:
+        batch(systems, folder / "cut", **options).run()
+    assert "\n" not in str(caught.value)
+    enlarge()
+    batch(systems, folder / "cut", **options).run(resume=True)
+    batch(systems, tmp_path / "whole", **options).run()
+    for index in range(2):
+        if form == "extxyz":
+            one, two = ((place / f"{index}.extxyz").read_bytes() for place in (tmp_path / "whole", folder / "cut"))
+            assert one == two
+        else:
+            from torch_sim import TorchSimTrajectory
+
+            paths = [place / f"{index}.h5" for place in (tmp_path / "whole", folder / "cut")]
+            with TorchSimTrajectory(paths[0]) as whole, TorchSimTrajectory(paths[1]) as cut:
+                np.testing.assert_array_equal(whole.get_array("positions"), cut.get_array("positions"))
+                assert whole.get_steps("positions").tolist() == cut.get_steps("positions").tolist()
 
 
 def test_no_space_left_is_one_line_and_the_run_can_go_on(tmp_path):

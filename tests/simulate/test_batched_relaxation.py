@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import bulk as crystal
 from ase.constraints import FixAtoms
@@ -123,6 +124,27 @@ def test_no_cell_to_relax():
     ended, _, _ = in_batches(systems, Settings(cell=True, fmax=0.05))
     assert ended[0].converged
     assert "cannot relax the cell" in ended[1].failure
+
+
+class Pulled(TorchSimModel):
+    """Systems of two atoms pull their cells together, whatever their volume."""
+
+    def forward(self, state, **more):
+        results = super().forward(state, **more)
+        two = state.system_idx.bincount() == 2
+        results["stress"][two] = torch.eye(3, dtype=results["stress"].dtype)
+        results["forces"][two[state.system_idx]] = 0.0
+        return results
+
+
+def test_a_cell_that_collapses_is_left_behind():
+    systems = [crystals()[1], crystals()[2]]  # of two atoms and of four
+    settings = Settings(cell=True, fmax=0.05, max_steps=300)
+    work = relax_in_batches(list(enumerate(systems)), Pulled(small_potential()), settings, 99)
+    ended = {each.index: each for each in work}
+    assert "the cell collapsed at step" in ended[0].failure
+    assert ended[0].atoms == systems[0]
+    assert ended[1].converged
 
 
 def test_one_by_one_is_ase():

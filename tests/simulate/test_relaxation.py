@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk as crystal
+from ase.calculators.calculator import Calculator as ASECalculator
+from ase.calculators.calculator import all_changes
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
@@ -31,6 +33,25 @@ def test_cell_relaxes_to_zero_stress():
     assert found.converged
     assert found.atoms.get_volume() ** (1 / 3) == pytest.approx(3.59, abs=0.02)
     assert np.abs(found.atoms.get_stress()).max() < 1e-4
+
+
+class Tension(ASECalculator):
+    """A cell that pulls itself together, whatever its volume."""
+
+    implemented_properties = ["energy", "forces", "stress"]  # noqa: RUF012
+
+    def calculate(self, atoms=None, properties=None, system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        stress = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+        self.results = {"energy": atoms.get_volume(), "forces": np.zeros((len(atoms), 3)), "stress": stress}
+
+
+def test_a_cell_that_collapses_ends_it():
+    with pytest.raises(
+        InputError, match=r"the cell collapsed at step \d+: .* A\^3 are left; .* positions alone"
+    ) as caught:
+        relax_cell(crystal("Cu", cubic=True, a=3.7), Tension(), fmax=1e-3)
+    assert "\n" not in str(caught.value)
 
 
 def test_too_few_steps_are_reported():

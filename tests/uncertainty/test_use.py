@@ -15,6 +15,7 @@ import equinet
 from equinet.errors import DataWarning, InputError
 from equinet.models import load_model, save_model
 from equinet.simulate.guard import Guard, GuardStop
+from equinet.simulate.watch import GuardSettings
 from equinet.training.committee import committee_plan, train_committee
 from equinet.uncertainty import load_uncertainty
 from tests.cli.conftest import fails, run  # noqa: F401 fixtures
@@ -109,7 +110,7 @@ def dynamics(made, temperature=300.0):
 
 def test_guard_stops_hot_dynamics_and_names_the_atom(made):
     atoms, run_ = dynamics(made, 20_000.0)
-    with Guard(atoms, "stop", support=1.0) as guard:
+    with Guard(atoms, GuardSettings("stop")) as guard:
         run_.attach(lambda: guard(run_.nsteps), interval=5)
         with pytest.raises(GuardStop, match=r"step \d+: the support of atom \d \((C|Si)\) is .*, beyond 1"):
             run_.run(500)
@@ -119,7 +120,7 @@ def test_guard_stops_hot_dynamics_and_names_the_atom(made):
 def test_guard_saves_frames_apart(made, tmp_path):
     atoms, run_ = dynamics(made)
     file = tmp_path / "uncertain.extxyz"
-    with Guard(atoms, "save", support=None, forces_std=1e-6, file=file, spacing=20) as guard:
+    with Guard(atoms, GuardSettings("save", None, 1e-6, file, spacing=20)) as guard:
         run_.attach(lambda: guard(run_.nsteps), interval=5)
         run_.run(40)
     saved = ase.io.read(file, ":")
@@ -136,12 +137,12 @@ def test_guard_saves_frames_apart(made, tmp_path):
 
 def test_guard_warns_once_and_lets_good_dynamics_be(made):
     atoms, run_ = dynamics(made)
-    with Guard(atoms, "warn", support=1e-6) as guard:
+    with Guard(atoms, GuardSettings("warn", 1e-6)) as guard:
         run_.attach(lambda: guard(run_.nsteps), interval=5)
         with pytest.warns(DataWarning, match="beyond 1e-06") as caught:
             run_.run(20)
     assert len(caught) == 1
-    with Guard(atoms, "stop", support=1e6, forces_std=1e6) as guard:
+    with Guard(atoms, GuardSettings("stop", 1e6, 1e6)) as guard:
         guard(0)
     assert guard.summary() == "guard: 1 checks, all within the limits"
 
@@ -149,16 +150,18 @@ def test_guard_warns_once_and_lets_good_dynamics_be(made):
 def test_guards_that_cannot_be(made, tmp_path):
     atoms, _ = dynamics(made)
     with pytest.raises(InputError, match="needs a limit"):
-        Guard(atoms, "warn", support=None)
+        GuardSettings("warn", None)
     with pytest.raises(InputError, match="needs a file"):
-        Guard(atoms, "save")
+        GuardSettings("save")
     with pytest.raises(InputError, match="must end in"):
-        Guard(atoms, "save", file=tmp_path / "frames.pdf")
+        GuardSettings("save", file=tmp_path / "frames.pdf")
     with pytest.raises(InputError, match="can warn, save or stop"):
-        Guard(atoms, "run")
+        GuardSettings("run")
     atoms.calc = EMT()
+    with pytest.raises(InputError, match="makes no sense"):
+        GuardSettings(interval=0)
     with pytest.raises(InputError, match="a calculator with an uncertainty"):
-        Guard(atoms, "warn")
+        Guard(atoms, GuardSettings("warn"))
 
 
 # on the command line
@@ -179,15 +182,6 @@ def test_md_stops_where_the_guard_says(run, fails, made, tmp_path):  # noqa: F81
     code, said, _ = run(*start, "--temperature", "10", "--steps", "10", "--max-support", "1e6")
     assert code == 0
     assert "guard: 3 checks, all within the limits" in said
-
-
-def test_a_guard_watches_one_structure(fails, made, tmp_path):  # noqa: F811
-    ase.io.write(tmp_path / "starts.extxyz", [structure(0, 0.02), structure(1, 0.02)])
-    line = fails(
-        *("md", str(made / "model.safetensors"), str(tmp_path / "starts.extxyz"), "--frame", ":", "--timestep", "1"),
-        *("--steps", "1", "-o", str(tmp_path / "runs"), "--uncertainty", str(made / "one.safetensors")),
-    )
-    assert "--uncertainty guards the dynamics of one structure" in line
 
 
 @pytest.mark.parametrize("kind", ["one", "committee"])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from equinet.errors import InputError
 from equinet.simulate.analysis.blocking import windowed_average
 from equinet.simulate.analysis.curves import banded, symbol, with_error
-from equinet.simulate.analysis.motion import Motion
+from equinet.simulate.analysis.motion import Motion, few_at_a_time
 from equinet.simulate.panels import COLORS, panels
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def diffusion(
         moving = (motion.numbers == number) & ~motion.fixed
         if not moving.any():
             continue
-        series = _squares(motion.displacements[:, moving], lags, basis)  # [origins, lags]
+        series = _squares(motion, np.flatnonzero(moving), lags, basis)  # [origins, lags]
         msd = windowed_average(series, last)
         slope = windowed_average(series[:, chosen] @ weights / (2 * len(basis)), last)
         level = np.maximum(msd.mean[chosen], 1e-300)
@@ -197,15 +197,18 @@ def draw_diffusion(found: Diffusion) -> "Figure":
     return figure
 
 
-def _squares(displacements: NDArray[np.float32], lags: NDArray[np.int64], basis: Array) -> Array:
+def _squares(motion: Motion, atoms: NDArray[np.int64], lags: NDArray[np.int64], basis: Array) -> Array:
     """Mean over atoms of the square of what each moved, [origins, lags]; the same origins for every lag."""
-    moved = displacements @ basis.T.astype(np.float32) if len(basis) < 3 else displacements
-    origins = len(moved) - int(lags[-1])
-    series = np.empty((origins, len(lags)))
-    for k, lag in enumerate(lags):
-        steps = moved[lag : lag + origins] - moved[:origins]
-        series[:, k] = np.einsum("tni,tni->t", steps, steps) / moved.shape[1]
-    return series
+    origins = len(motion) - int(lags[-1])
+    series = np.zeros((origins, len(lags)))
+    for few in few_at_a_time(atoms):
+        moved = motion.displacements[:, few]
+        if len(basis) < 3:
+            moved = moved @ basis.T.astype(np.float32)
+        for k, lag in enumerate(lags):
+            steps = moved[lag : lag + origins] - moved[:origins]
+            series[:, k] += np.einsum("tni,tni->t", steps, steps)
+    return series / len(atoms)
 
 
 def _slope(x: Array) -> Array:

@@ -1,12 +1,18 @@
-"""What atoms did over a trajectory: unwrapped displacements and velocities, in memory, for correlations in time."""
+"""What atoms did over a trajectory: unwrapped displacements and velocities, in memory, for correlations in time.
+
+All time origins of all atoms are wanted at once, so memory grows with the trajectory. How much is known: one that does
+not fit is refused as soon as that is sure.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from equinet.errors import InputError
 from equinet.graph.periodic import complete_cell
+from equinet.memory import held, say_bytes, there
 from equinet.simulate.analysis.trajectory import Frame
 
 Array = NDArray[np.float64]
@@ -18,6 +24,13 @@ nobody can tell which the atom took."""
 
 UNEVEN = 1e-3
 """Relative deviation of frame intervals that counts as rounding."""
+
+ATOM_BYTES = (28, 56)
+"""Of each atom of each frame, without and with velocities, as measured: 12 or 24 while frames are read, as much again
+when they become arrays, for the allocator keeps the pieces, and what the analyses take."""
+
+MEMORY_FRACTION = 0.8
+"""Share of the memory that is free which a trajectory may take: the analyses want some too."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +73,14 @@ class Motion:
 
 
 class MotionRecorder:
-    """Collects frames; 24 bytes for each atom of each (12 without velocities)."""
+    """Collects frames.
 
-    def __init__(self) -> None:
+    Args:
+        memory: bytes that they may take; None: what is free now, but for a part.
+    """
+
+    def __init__(self, memory: float | None = None) -> None:
+        self._memory = memory
         self._frames: list[Frame] = []  # the first and the last, for comparison
         self._fractional: Array = np.zeros((0, 3))
         self._moved: Array = np.zeros((0, 3))
@@ -76,8 +94,10 @@ class MotionRecorder:
         """The next frame.
 
         Raises:
-            InputError: an atom went so far that its way is not certain; the periodic directions change.
+            InputError: an atom went so far that its way is not certain; the periodic directions change; the frames do
+                not fit into memory.
         """
+        self._check_memory(frame)
         cell = complete_cell(frame.cell, frame.pbc)
         fractional: Array = np.asarray(np.linalg.solve(cell.T, frame.positions.T).T, np.float64)
         if not self._frames:
@@ -101,6 +121,20 @@ class MotionRecorder:
         self._numbers.append(frame.number)
         self._cells += frame.cell
 
+    def _check_memory(self, frame: Frame) -> None:
+        if self._memory is None:
+            self._memory = _free_memory()
+        count, atoms = len(self._times) + 1, len(frame.numbers)
+        each = ATOM_BYTES[frame.velocities is not None]
+        if each * atoms * count > self._memory:
+            self._displacements, self._velocities = [], []
+            fitting = int(self._memory / (each * atoms))
+            raise InputError(
+                f"frame {frame.number}: correlations in time keep all frames in memory, and of {atoms} atoms "
+                f"{fitting} frames fit into the {say_bytes(self._memory)} that may be taken; take fewer (--every, "
+                "--start, --stop), or a machine with more memory"
+            )
+
     def _check(self, frame: Frame, steps: Array) -> None:
         far = abs(steps[:, frame.pbc])
         if far.size and far.max() > FARTHEST_JUMP:
@@ -121,9 +155,9 @@ class MotionRecorder:
             raise InputError(f"{count} frames are too few for correlations in time; give a longer trajectory")
         interval, count = self._interval()
         first = self._frames[0]
-        displacements = np.stack(self._displacements[:count])
-        velocities = np.stack(self._velocities[:count]) if len(self._velocities) == len(self._times) else None
-        self._displacements, self._velocities = [], []
+        displacements, self._displacements = np.stack(self._displacements[:count]), []
+        whole = len(self._velocities) == len(self._times)
+        velocities, self._velocities = np.stack(self._velocities[:count]) if whole else None, []
         fixed = np.all(displacements == 0, axis=(0, 2))
         temperature = None
         if velocities is not None:
@@ -169,9 +203,26 @@ class MotionRecorder:
         return float((times[count - 1] - times[0]) / (count - 1)), count
 
 
+def few_at_a_time(atoms: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Numbers of atoms, in parts whose copies take little memory."""
+    return np.array_split(atoms, max(1, -(-len(atoms) // 64)))
+
+
+def _free_memory() -> float:
+    """Bytes that a trajectory may take; infinite where the system does not say."""
+    cpu = torch.device("cpu")
+    try:
+        return MEMORY_FRACTION * max(there(cpu) - held(cpu), 0)
+    except InputError:
+        return float("inf")
+
+
 def _temperature(velocities: Single, masses: Array, fixed: NDArray[np.bool_]) -> float:
     from ase import units
 
-    kinetic = 0.5 * np.einsum("tni,tni,n->", velocities, velocities, masses, dtype=np.float64) / len(velocities)
+    squares = np.zeros(len(masses))
+    for atoms in few_at_a_time(np.arange(len(masses))):
+        squares[atoms] = np.einsum("tni,tni->n", velocities[:, atoms], velocities[:, atoms], dtype=np.float64)
+    kinetic = 0.5 * float(squares @ masses) / len(velocities)
     freedom = 3 * int((~fixed).sum()) - (0 if fixed.any() else 3)
     return float(2 * kinetic / (max(freedom, 1) * units.kB) / (1000 * units.fs) ** 2)

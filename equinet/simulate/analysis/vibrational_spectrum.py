@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from equinet.errors import InputError
 from equinet.simulate.analysis.blocking import FEWEST_BLOCKS
 from equinet.simulate.analysis.curves import TOTAL, banded, symbol
-from equinet.simulate.analysis.motion import Motion
+from equinet.simulate.analysis.motion import Motion, few_at_a_time
 from equinet.simulate.panels import COLORS, panels
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _autocorrelations(motion: Motion, longest: int) -> Array:
         atoms = np.flatnonzero(motion.numbers == number)
         for b in range(blocks):
             power = np.zeros(length + 1)
-            for few in np.array_split(atoms, -(-len(atoms) // 64)):  # bounds the memory of the transforms
+            for few in few_at_a_time(atoms):
                 velocities = motion.velocities[b * length : (b + 1) * length, few].astype(np.float64)
                 transform = np.fft.rfft(velocities, 2 * length, axis=0)
                 power += np.einsum("fni,n->f", transform.real**2 + transform.imag**2, motion.masses[few])
@@ -211,10 +211,14 @@ def _mismatch(motion: Motion) -> dict[str, float]:
         chosen = (motion.numbers == number) & ~motion.fixed
         if not chosen.any():
             continue
-        steps = np.diff(motion.displacements[:, chosen], axis=0)
-        velocities = motion.velocities[:, chosen]
-        given = (velocities[1:] + velocities[:-1]) * np.float32(motion.interval_ps / 2)
-        found[symbol(number)] = float(np.sqrt(np.mean((steps - given) ** 2) / np.mean(steps**2)))
+        missed, moved = 0.0, 0.0
+        for few in few_at_a_time(np.flatnonzero(chosen)):
+            steps = np.diff(motion.displacements[:, few], axis=0)
+            velocities = motion.velocities[:, few]
+            given = (velocities[1:] + velocities[:-1]) * np.float32(motion.interval_ps / 2)
+            missed += float(np.sum((steps - given) ** 2, dtype=np.float64))
+            moved += float(np.sum(steps**2, dtype=np.float64))
+        found[symbol(number)] = float(np.sqrt(missed / moved))
     worst = max(found, key=found.__getitem__)
     if found[worst] > WORST_MISMATCH:
         raise InputError(

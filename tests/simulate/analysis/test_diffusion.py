@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -6,7 +7,7 @@ from ase import units
 
 from equinet.errors import InputError
 from equinet.simulate.analysis.diffusion import diffusion, draw_diffusion
-from equinet.simulate.analysis.motion import MotionRecorder
+from equinet.simulate.analysis.motion import ATOM_BYTES, MotionRecorder
 from tests.simulate.analysis.frames import frame, moved
 
 BOX = np.array([[8.0, 0.0, 0.0], [3.0, 7.0, 0.0], [-2.0, 1.0, 9.0]])
@@ -164,3 +165,28 @@ def test_bad_windows(fit):
 def test_too_few_frames():
     with pytest.raises(InputError, match="too few"):
         diffusion(motion_of(moved(walk(0.3, 30, 3), 0.1, BOX)))
+
+
+def test_memory_is_what_is_said():
+    """Of frames with velocities; numpy tells its allocations to tracemalloc, what the allocator keeps is not seen."""
+    atoms, frames = 2000, 150
+    positions = np.random.default_rng(0).normal(size=(atoms, 3))
+    tracemalloc.start()
+    try:
+        recorder = MotionRecorder()
+        for t in range(frames):
+            recorder.add(frame((1 + 0.01 * t) * positions, None, t, velocities=positions, time=0.02 * t, pbc=False))
+        diffusion(recorder.finish())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 24 < peak / (atoms * frames) < ATOM_BYTES[True]
+
+
+def test_what_does_not_fit_is_refused_while_it_is_read():
+    recorder = MotionRecorder(memory=1e6)
+    frames = [frame(np.zeros((1000, 3)), number=t, time=0.1 * t, pbc=False) for t in range(36)]
+    for each in frames[:35]:
+        recorder.add(each)
+    with pytest.raises(InputError, match=r"^frame 35: .* of 1000 atoms 35 frames fit into the 1 MB .* \(--every, "):
+        recorder.add(frames[35])
