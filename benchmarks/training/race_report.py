@@ -45,8 +45,10 @@ def page(name: str, found: dict[str, Any]) -> str:
     for side, other in zip(sides, reversed(list(sides)), strict=True):
         cells = [_when(sides[side], sides[other], key) for key in reported]
         lines.append(f"| {side} | {' | '.join(cells)} |")
-    lines += ["", *_trials(sides), *_modes(sides[list(sides)[1]]["mode"], list(sides)[1])]
-    return "\n".join([*lines, "", f"![Errors over the time]({name}.png)"]) + "\n"
+    lines += ["", *_trials(sides)]
+    modes = _modes(sides[list(sides)[1]]["mode"], list(sides)[1])
+    lines += [*modes, ""] if modes else []
+    return "\n".join([*lines, f"![Errors over the time]({name}.png)"]) + "\n"
 
 
 def overview(raced: dict[str, dict[str, Any]]) -> str:
@@ -79,14 +81,17 @@ def overview(raced: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _threads(found: dict[str, Any]) -> str:
+    return f"{found['threads']} thread" + ("s" if found["threads"] > 1 else "")
+
+
 def _kind(found: dict[str, Any]) -> str:
-    threads = f"{found['threads']} thread" + ("s" if found["threads"] > 1 else "")
-    return f"{threads}, wall" if found["counted"] == "wall" else f"{threads}, processor"
+    return f"{_threads(found)}, {found['counted']}"
 
 
 def _time(found: dict[str, Any]) -> str:
     kind = "minutes" if found["counted"] == "wall" else "processor minutes"
-    return f"{found['minutes']:g} {kind} each on {found['threads']} threads of {found['processor']}"
+    return f"{found['minutes']:g} {kind} each on {_threads(found)} of {found['processor']}"
 
 
 def _when(side: dict[str, Any], other: dict[str, Any], key: str) -> str:
