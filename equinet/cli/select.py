@@ -20,7 +20,6 @@ from equinet.errors import InputError
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from equinet.data import StructureSource
     from equinet.uncertainty import Selection, Uncertainty
 
 HELP = "choose the frames worth labelling: those of which the model is unsure, and which differ"
@@ -232,16 +231,15 @@ def _warnings(selection: "Selection", pool: _Frames, arguments: argparse.Namespa
 def _summary(selection: "Selection", uncertainty: "Uncertainty", arguments: argparse.Namespace) -> list[str]:
     import numpy as np
 
-    candidates = selection.candidates
+    std, outside = selection.candidates.forces_std_max, selection.candidates.support_max > 1.0
     rows = np.array([each.row for each in selection.chosen])
-    std = candidates.forces_std_max
-    others = np.delete(std, rows)
-    left = f"; of those left, {np.median(others):.3g} in the median and {others.max():.3g} at most" if len(others) else ""
+    bars = f"{std[rows].min():.3g} to {std[rows].max():.3g}"
+    if len(std) > len(rows):
+        left = np.delete(std, rows)
+        bars += f"; of those left {np.median(left):.3g} in the median, {left.max():.3g} at most"
     known = uncertainty.errors["force_ev_per_angstrom"]
     return [
         f"{len(rows)} of {len(std)} frames chosen ({selection.by}): {arguments.output}",
-        f"largest error bar of a force component, eV/A: {std[rows].min():.3g} to {std[rows].max():.3g}{left} (errors on "
-        f"the calibration frames are {known:.3g}, rms)",
-        f"with atoms outside the training data: {int((candidates.support_max[rows] > 1.0).sum())} of {len(rows)} chosen, "
-        f"{int((candidates.support_max > 1.0).sum())} of {len(std)} in all",
+        f"largest error bar of a force component, eV/A: {bars} (errors on the calibration frames: {known:.3g}, rms)",
+        f"with atoms outside the training data: {outside[rows].sum()} of the {len(rows)}, {outside.sum()} of all",
     ]
