@@ -49,9 +49,9 @@ NETWORK = {
     "model.architecture.l_max": 1,
     "model.architecture.channels": 16,
     "model.architecture.parity": "natural",
-    "model.loss.energy": 10,
+    "model.loss.energy": 1,
     "model.loss.forces": 100,
-    "model.optimizer.lr": 0.02,
+    "model.optimizer.lr": 0.01,
     "model.ema_decay": 0.99,
     "data.batch_size": 5,
     "trainer.limit_val_batches": 0,
@@ -69,7 +69,7 @@ class Protocol:
     chosen: int = 25  # a round
     rounds: int = 3
     seeds: int = 5
-    train_steps: int = 1000
+    train_steps: int = 1200
     temperature: float = 1000.0  # K, of the dynamics
     starts: int = 8
     md_steps: int = 1000

@@ -56,6 +56,7 @@ def main(argv: list[str]) -> int:
     from equinet.cli.progress import progress
     from equinet.simulate.loading import ready_potential
     from equinet.uncertainty import load_uncertainty, select_frames
+    from equinet.uncertainty.selection import LabelledError
 
     potential = ready_potential(arguments.model, arguments.device, arguments.dtype, arguments.modal)
     uncertainty = load_uncertainty(arguments.uncertainty, potential)
@@ -69,16 +70,18 @@ def main(argv: list[str]) -> int:
                 by=arguments.by,
                 labelled=labelled,
                 least_std=arguments.min_std,
+                most_std=arguments.max_std,
                 seed=arguments.seed,
                 batch_size=arguments.batch_size,
                 progress=done,
             )
-        except InputError as error:
-            raise InputError(f"{labelled.last}: {error}" if pool.last is None else str(error)) from error
-    for line in _warnings(selection, pool, arguments):
-        sys.stderr.write(f"equinet: warning: {line}\n")
+        except LabelledError as error:
+            raise InputError(f"{labelled.name(error.index)}: {error.reason}") from error
+    lines = _warnings(selection, pool, arguments)
     if not selection.chosen:
-        raise InputError(f"none of {len(pool.places)} frames is worth labelling; --min-std is {arguments.min_std:g}")
+        raise InputError(f"none of {len(pool.places)} frames is chosen: {'; '.join(lines)}")
+    for line in lines:
+        sys.stderr.write(f"equinet: warning: {line}\n")
     _write(selection, pool, arguments.output)
     if arguments.figure is not None:
         from equinet.uncertainty.selection_figure import draw_selection
@@ -126,6 +129,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="X",
         help="frames whose largest error bar of a force component is smaller are not worth it, eV/A (default: 0)",
     )
+    parser.add_argument(
+        "--max-std",
+        type=float,
+        default=float("inf"),
+        metavar="X",
+        help="frames whose largest error bar of a force component is larger have gone astray, eV/A (default: no limit)",
+    )
     parser.add_argument("--figure", metavar="FILE", type=Path, help="PNG: the candidates, and which were chosen")
     add_batch_size(parser)
     add_seed(parser)
@@ -150,11 +160,6 @@ class _Frames:
             for frame, atoms in source.frames():
                 self.places.append((number, frame))
                 yield atoms
-
-    @property
-    def last(self) -> str | None:
-        """Name of the one that was read last."""
-        return self.name(-1) if self.places else None
 
     def name(self, index: int) -> str:
         """Of a frame, for messages."""
@@ -215,13 +220,15 @@ def _write(selection: "Selection", pool: _Frames, output: Path) -> None:
 def _warnings(selection: "Selection", pool: _Frames, arguments: argparse.Namespace) -> list[str]:
     lines = []
     for each in selection.left_out:
+        frames = "1 frame" if each.count == 1 else f"{each.count} frames"
         detail = f": {each.detail}" if each.detail else ""
-        lines.append(f"{each.count} {each.reason}, left out; the first is {pool.name(each.first)}{detail}")
+        lines.append(f"{frames} left out for {each.reason}; the first is {pool.name(each.first)}{detail}")
     if len(selection.chosen) < arguments.number:
         total = len(selection.candidates.index)
         why = "the others are all but equal to these or to labelled ones"
-        if selection.uncertain < min(total, arguments.number):
-            why = f"{total - selection.uncertain} have error bars below --min-std {arguments.min_std:g}"
+        if selection.eligible < min(total, arguments.number):
+            limits = f"--min-std {arguments.min_std:g}, --max-std {arguments.max_std:g}"
+            why = f"the error bars of {total - selection.eligible} are not within the limits ({limits})"
         elif total < arguments.number:
             why = "there are no more"
         lines.append(f"{len(selection.chosen)} of {arguments.number} frames found, of {total}: {why}")

@@ -51,7 +51,7 @@ class LeftOut:
     """Frames that are no candidates, for one reason.
 
     Attributes:
-        reason: as "frames with energies that exploded".
+        reason: as "energies that exploded".
         count: of the frames.
         first: index of the first of them.
         detail: what was wrong with that one; may be "".
@@ -88,14 +88,14 @@ class Screen:
                 graph = graph_of(atoms, self.potential)
                 record = Record(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
             except InputError as error:
-                self._leave_out("frames that the model cannot take", index, str(error))
+                self._leave_out("elements or positions that the model cannot take", index, str(error))
                 continue
             nearest, closeness = closest_pair(record, TOO_CLOSE)
             if closeness < TOO_CLOSE:
-                reason = f"frames with atoms nearer than {TOO_CLOSE:g} of the sum of their covalent radii"
+                reason = f"atoms nearer than {TOO_CLOSE:g} of the sum of their covalent radii"
                 self._leave_out(reason, index, f"{nearest:.3g} A")
             elif int(fingerprints([record])[0]) in self._used:
-                self._leave_out("frames that the model was trained or calibrated on", index)
+                self._leave_out("having been trained or calibrated on", index)
             else:
                 self._waiting.append((index, np.sort(record.numbers).tobytes()))
                 yield graph
@@ -133,10 +133,10 @@ class Screen:
                 apart[own] = energy[own] - np.median(energy[own])
         sane = finite & (np.abs(apart) <= EXPLODED)
         for row in np.flatnonzero(~finite):
-            self._leave_out("frames with energies, forces or error bars that are not finite", int(index[row]))
+            self._leave_out("energies, forces or error bars that are not finite", int(index[row]))
         for row in np.flatnonzero(finite & ~sane):
             detail = f"{apart[row]:+.3g} eV/atom from the median of such structures"
-            self._leave_out("frames with energies that exploded", int(index[row]), detail)
+            self._leave_out("energies that exploded", int(index[row]), detail)
         return Candidates(*(values[sane] for values in (index.astype(int), std, energy_std, support, distance))), sane
 
     def left_out(self) -> tuple[LeftOut, ...]:

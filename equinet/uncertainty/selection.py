@@ -9,7 +9,7 @@ determinants need a length scale or run out of rank and clusters pass outliers o
 keeps one distance for each candidate.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from equinet.errors import InputError
-from equinet.graph import collate, move
+from equinet.graph import AtomicGraph, collate, move
 from equinet.models.inference import BatchLimits, batched
 from equinet.uncertainty.candidates import Candidates, LeftOut, Screen, graph_of
 from equinet.uncertainty.descriptor import StructureDescriptor, distances_to
@@ -33,6 +33,19 @@ STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 SAME = 0.02
 """Structures nearer than this are the same: a fiftieth of the distance between those of the training data."""
+
+
+class LabelledError(InputError):
+    """A labelled frame that the model cannot take.
+
+    Attributes:
+        index: of the frame.
+        reason: one line.
+    """
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(f"labelled frame {index}: {reason}")
+        self.index, self.reason = index, reason
 
 
 @dataclass(frozen=True)
@@ -60,14 +73,14 @@ class Selection:
         chosen: in the order of the choice.
         candidates: frames that could have been.
         left_out: frames that could not, by reason.
-        uncertain: how many candidates are uncertain enough.
+        eligible: candidates whose error bars are within the limits.
     """
 
     by: Strategy
     chosen: tuple[Chosen, ...]
     candidates: Candidates
     left_out: tuple[LeftOut, ...]
-    uncertain: int
+    eligible: int
 
 
 def select_frames(
@@ -78,6 +91,7 @@ def select_frames(
     by: Strategy = "uncertainty",
     labelled: "Iterable[Atoms]" = (),
     least_std: float = 0.0,
+    most_std: float = np.inf,
     seed: int = 0,
     batch_size: int = 32,
     progress: Callable[[int], None] | None = None,
@@ -96,12 +110,16 @@ def select_frames(
             from those labelled and chosen; "random".
         labelled: frames that have labels.
         least_std: of a force component of the frame's worst atom, eV/Angstrom; frames below are not worth labelling.
+        most_std: of the same; frames above are where dynamics have gone astray, and the model knows nothing (the trust
+            levels of DP-GEN, Zhang et al., Comput. Phys. Commun. 253, 107206 (2020), of which there are no defaults
+            that fit all).
         seed: of "random", and of the description of structures with many elements.
         batch_size: structures at a time.
         progress: called with the number of frames looked at.
 
     Raises:
-        InputError: a count below 1, an unknown strategy; a labelled frame that the model cannot take.
+        InputError: a count below 1, an unknown strategy.
+        LabelledError: a labelled frame that the model cannot take.
     """
     if count < 1:
         raise InputError(f"{count} frames cannot be chosen; give 1 or more")
@@ -123,15 +141,15 @@ def select_frames(
     candidates, sane = screen.candidates(np.concatenate(distances))
     described = torch.cat(rows)[torch.from_numpy(sane)]
     std = candidates.forces_std_max
-    enough = std >= least_std
+    eligible = (std >= least_std) & (std <= most_std)
     weight = {
         "uncertainty": _finite(std),
         "farthest": np.ones(len(std)),
         "random": np.random.default_rng(seed).random(len(std)),
     }[by]
-    picked = greedy(described, weight * enough, candidates.distance, count, by != "random")
+    picked = greedy(described, weight * eligible, candidates.distance, count, by != "random")
     chosen = tuple(Chosen(int(candidates.index[row]), row, distance) for row, distance in picked)
-    return Selection(by, chosen, candidates, screen.left_out(), int(enough.sum()))
+    return Selection(by, chosen, candidates, screen.left_out(), int(eligible.sum()))
 
 
 def greedy(
@@ -174,7 +192,15 @@ def _described(
     width, device = describe.support.means.shape[1], describe.support.means.device
     none = torch.zeros(0, width, dtype=torch.float64, device=device)
     rows = [torch.zeros(0, describe.width)]
-    for graphs in batched((graph_of(atoms, potential) for atoms in labelled), limits):
+
+    def labelled_graphs() -> Iterator[AtomicGraph]:
+        for index, atoms in enumerate(labelled):
+            try:
+                yield graph_of(atoms, potential)
+            except InputError as error:
+                raise LabelledError(index, str(error)) from error
+
+    for graphs in batched(labelled_graphs(), limits):
         graph = move(collate(graphs), device)
         _, derivatives = potential.with_readout_derivatives(graph, none)
         rows.append(describe(derivatives.features, uncertainty.species(graph), graph))

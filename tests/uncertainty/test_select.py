@@ -114,7 +114,7 @@ def test_frames_that_teach_nothing_are_left_out(uncertainty, pool, sets):
     assert (trained.count, trained.first) == (1, 63)
 
 
-_REASONS = ("nearer than 0.6", "cannot take", "trained or calibrated")
+_REASONS = ("nearer than 0.6", "cannot take", "trained or calibrated on")
 
 
 def test_energies_that_exploded_are_left_out(uncertainty, pool, monkeypatch):
@@ -130,7 +130,7 @@ def test_energies_that_exploded_are_left_out(uncertainty, pool, monkeypatch):
     monkeypatch.setattr(type(uncertainty), "estimate", hot)
     selection = select_frames(uncertainty, [*pool, pool[3] * (1, 1, 2), Atoms("C", pbc=False)], 100)
     (only,) = selection.left_out
-    assert (only.reason, only.count, only.first) == ("frames with energies that exploded", 1, 9)
+    assert (only.reason, only.count, only.first) == ("energies that exploded", 1, 9)
     assert {60, 61} <= set(indices(selection))
 
 
@@ -191,6 +191,14 @@ def test_without_anything_known_the_first_is_farthest_from_the_mean():
     assert greedy(rows, np.array([1.0, 0.0, 0.0, 0.0]), infinite, 3) == [(0, np.inf)]
 
 
+def test_error_bars_may_have_limits(uncertainty, pool):
+    std = np.sort(select_frames(uncertainty, pool, 1).candidates.forces_std_max)
+    selection = select_frames(uncertainty, pool, 60, least_std=std[10], most_std=std[-2])
+    chosen = selection.candidates.forces_std_max[[each.row for each in selection.chosen]]
+    assert selection.eligible == len(chosen) == 49
+    assert (chosen.min(), chosen.max()) == (std[10], std[-2])
+
+
 def test_choices_that_cannot_be(uncertainty, pool):
     with pytest.raises(InputError, match="0 frames cannot be chosen"):
         select_frames(uncertainty, pool, 0)
@@ -231,18 +239,20 @@ def test_chosen_frames_are_written_without_labels(run, command, made, tmp_path):
     (folder / "summary.json").write_text("{}")
     first = written(folder / "0.extxyz", [structure(seed) for seed in range(300, 310)])
     second = written(folder / "1.extxyz", [structure(seed, 0.25) for seed in range(310, 315)])
-    bad = structure(1)
-    bad.numbers[:] = 79
-    written(tmp_path / "bad.extxyz", [structure(2), bad])
+    gold = structure(1)
+    gold.numbers[:] = 79
+    bad = written(tmp_path / "bad.extxyz", [structure(2), gold])
     output, figure = tmp_path / "label.extxyz", tmp_path / "label.png"
     code, out, err = run(
-        *command, folder, tmp_path / "bad.extxyz", "-n", 4, "-o", output, "--figure", figure,
+        *command, folder, bad, "-n", 4, "-o", output, "--figure", figure,
         "--labelled", made / "train.extxyz",
     )  # fmt: skip
     assert code == 0
     assert err.count("\n") == 2
-    assert f"1 frames that the model cannot take, left out; the first is {tmp_path}/bad.extxyz: frame 1: " in err
-    assert f"1 frames that the model was trained or calibrated on, left out; the first is {tmp_path}/bad.extxyz" in err
+    assert (
+        f"1 frame left out for elements or positions that the model cannot take; the first is {bad}: frame 1: " in err
+    )
+    assert f"1 frame left out for having been trained or calibrated on; the first is {bad}: frame 0\n" in err
     assert "4 of 15 frames chosen (uncertainty)" in out
     chosen = ase.io.read(output, ":")
     assert [atoms.info["rank"] for atoms in chosen] == [1, 2, 3, 4]
@@ -260,7 +270,7 @@ def test_chosen_frames_are_written_without_labels(run, command, made, tmp_path):
     assert figure.stat().st_size > 10_000
 
 
-def test_fewer_than_wanted_are_said(run, command, tmp_path):  # noqa: F811
+def test_fewer_than_wanted_are_said(run, fails, command, tmp_path):  # noqa: F811
     frames = written(tmp_path / "few.extxyz", [structure(300), structure(301), structure(300)])
     output = tmp_path / "label.extxyz"
     code, _, err = run(*command, frames, "-n", 3, "-o", output)
@@ -269,10 +279,8 @@ def test_fewer_than_wanted_are_said(run, command, tmp_path):  # noqa: F811
     assert len(ase.io.read(output, ":")) == 2
     _, _, err = run(*command, frames, "-n", 9, "-o", output)
     assert "2 of 9 frames found, of 3" in err
-    code, _, err = run(*command, frames, "-n", 3, "-o", output, "--min-std", "1e6")
-    assert code == 1
-    assert "3 have error bars below --min-std 1e+06" in err
-    assert "none of 3 frames is worth labelling" in err
+    line = fails(*command, frames, "-n", 3, "-o", output, "--min-std", "1e6")
+    assert "none of 3 frames is chosen: 0 of 3 frames found, of 3: the error bars of 3 are not within" in line
 
 
 def test_bad_input_is_one_line(fails, run, command, made, tmp_path):  # noqa: F811
@@ -281,6 +289,9 @@ def test_bad_input_is_one_line(fails, run, command, made, tmp_path):  # noqa: F8
     assert "is one of the inputs" in fails(*command, frames, "-n", 1, "-o", frames)
     assert "must end in .extxyz" in fails(*command, frames, "-n", 1, "-o", tmp_path / "label.json")
     assert "no such file" in fails(*command, tmp_path / "none.extxyz", *options)
+    (tmp_path / "broken.extxyz").write_text("2\nno frame\n")
+    line = fails(*command, tmp_path / "broken.extxyz", *options, "--labelled", made / "train.extxyz")
+    assert line.startswith(f"equinet: error: {tmp_path}/broken.extxyz: cannot be read")
     foreign = structure(1)
     foreign.numbers[:] = 79
     labelled = written(tmp_path / "gold.extxyz", [structure(2), foreign])
