@@ -67,17 +67,18 @@ def curve(rows: Sequence[Mapping[str, Any]], strategy: str, metric: Metric) -> d
 
 
 def complete_rounds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of the seeds and rounds that all strategies have done: rounds that the most seeds share, and those seeds."""
+    """Rows up to the round that most seeds have done with all strategies, the last such one; of these seeds."""
     strategies = {row["strategy"] for row in rows}
-    done: dict[tuple[int, int], set[str]] = {}
-    for row in rows:
-        done.setdefault((row["round"], row["seed"]), set()).add(row["strategy"])
-    whole = {key for key, have in done.items() if have == strategies}
-    seeds = {seed for number, seed in whole if number == 0}
-    last = 0
-    while seeds and all((last + 1, seed) in whole for seed in seeds):
-        last += 1
-    return [dict(row) for row in rows if row["seed"] in seeds and row["round"] <= last]
+    done = {(row["seed"], row["round"], row["strategy"]) for row in rows}
+    best: tuple[int, int, set[int]] = (0, 0, set())
+    for last in range(1, max((row["round"] for row in rows), default=0) + 1):
+        seeds = {
+            seed
+            for seed in {row["seed"] for row in rows}
+            if all((seed, number, strategy) in done for number in range(last + 1) for strategy in strategies)
+        }
+        best = max(best, (len(seeds), last, seeds), key=lambda each: each[:2])
+    return [dict(row) for row in rows if row["seed"] in best[2] and row["round"] <= best[1]]
 
 
 def difference(rows: Sequence[Mapping[str, Any]], strategy: str, metric: Metric, number: int) -> tuple[float, ...]:
@@ -191,7 +192,7 @@ def write_report(protocol: Mapping[str, Any], rows: Sequence[dict[str, Any]], fo
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "active_learning.json").write_text(json.dumps({"protocol": protocol, "rows": rows}, indent=1) + "\n")
     whole = complete_rounds(rows)
-    if not any(row["round"] for row in whole):
+    if not whole:
         print("no round is done by all strategies and seeds; nothing to report yet")
         return
     seeds = len({row["seed"] for row in whole})

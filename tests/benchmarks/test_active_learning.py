@@ -73,6 +73,9 @@ def test_rounds_that_are_not_whole_do_not_count(tmp_path):
     found = [row for row in rows() if not (row["round"] == 2 and row["seed"] == 4 and row["strategy"] == "farthest")]
     assert {row["round"] for row in report.complete_rounds(found)} == {0, 1}
     assert len(report.complete_rounds(found)) == 5 * 2 * 3
+    early = [row for row in rows() if row["round"] == 0 or (row["round"] == 1 and row["seed"] in (1, 3))]
+    assert {(row["seed"], row["round"]) for row in report.complete_rounds(early)} == {(1, 0), (1, 1), (3, 0), (3, 1)}
+    assert report.complete_rounds([row for row in early if row["round"] == 0]) == []
     report.write_report({**vars(loop.Protocol())}, found, tmp_path)
     page = (tmp_path / "active_learning.md").read_text()
     assert "Of 3 rounds and 5 seeds, 1 and 5 are done." in page
