@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equinet.data import Record, graph_from_atoms
-from equinet.data.findings import closest_pair
+from equinet.data.findings import TOO_CLOSE, closest_pair
 from equinet.errors import InputError
 from equinet.graph import AtomicGraph, atoms_per_graph
 from equinet.models import Potential
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-TOO_CLOSE = 0.6
-"""Sums of covalent radii. Atoms nearer than that are on top of each other: bonds at 2000 K are never under 0.75."""
 EXPLODED = 2.0
 """eV/atom from the median of the frames of the same atoms, either way: what 15000 K would give."""
 

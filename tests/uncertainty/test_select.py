@@ -114,7 +114,7 @@ def test_frames_that_teach_nothing_are_left_out(uncertainty, pool, sets):
     assert (trained.count, trained.first) == (1, 63)
 
 
-_REASONS = ("nearer than 0.6", "cannot take", "trained or calibrated on")
+_REASONS = ("nearer than 0.5", "cannot take", "trained or calibrated on")
 
 
 def test_energies_that_exploded_are_left_out(uncertainty, pool, monkeypatch):
