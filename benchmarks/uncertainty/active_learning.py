@@ -6,10 +6,10 @@ Ethylene glycol, from 50 frames at 300 K of the sample that ships with the packa
 round the verbs run as a user would type them, in this process: equinet train, equinet uncertainty (ten more frames of
 300 K calibrate it), equinet md from eight starts, equinet select; tblite labels what was chosen, in an environment that
 is made under the user's cache directory. Strategies: random, farthest-point, and equinet select's own. All take the
-same number of frames, train as many steps, and choose from the trajectories of their own models; a trajectory ends for
-all of them where the molecule breaks (a bond half an Angstrom from its length). The first round is the same for all.
-Judged on the sample's test frames and by how long the molecule stays whole in the same dynamics. Seeds vary the first
-frames, the weights, the starts and the random numbers of dynamics.
+same number of frames, train as many steps, and choose from the trajectories of their own models; for all of them a
+trajectory ends where the molecule breaks (a bond half an Angstrom from its length, or a new one). The first round is
+the same for all. Judged on the sample's test frames and by how long the molecule stays whole in the same dynamics.
+Seeds vary the first frames, the weights, the starts and the random numbers of dynamics.
 
 What is in the work folder already is not done again: call it as often as it takes.
 """
@@ -128,11 +128,16 @@ def simulate(protocol: Protocol, seed: int, starts: Path, folder: Path) -> None:
 
 
 def stable_frames(start: Atoms, trajectory: Sequence[Atoms]) -> int:
-    """How many frames pass before a bond of the start is broken; all if none is."""
+    """How many frames pass before the molecule is another one: a bond of the start is broken, or there is a new one.
+
+    None of the sample's 474 test frames of GFN2-xTB is another one, those of 1000 K included.
+    """
     bonds = bonds_of(start)
+    known = {tuple(pair) for pair in bonds.tolist()}
     lengths = _lengths(start, bonds)
     for number, frame in enumerate(trajectory):
-        if np.abs(_lengths(frame, bonds) - lengths).max() > BROKEN:
+        broken = np.abs(_lengths(frame, bonds) - lengths).max() > BROKEN
+        if broken or {tuple(pair) for pair in bonds_of(frame).tolist()} - known:
             return number
     return len(trajectory)
 

@@ -178,11 +178,12 @@ def _setting(protocol: Mapping[str, Any], seeds: int) -> str:
         f"{protocol['frames']} frames of 300 K train a small NequIP ({protocol['train_steps']} steps; 10 more frames "
         f"calibrate its error bars). {protocol['starts']} trajectories of "
         f"{protocol['md_steps'] * protocol['timestep'] / 1000:g} ps at {protocol['temperature']:g} K, made with the "
-        f"model, give the frames to choose from, up to where the molecule breaks. {protocol['chosen']} are chosen, "
-        "labelled and added, and training starts anew with as many steps. Strategies differ in the choice alone, and "
-        "see the trajectories of their own models; 10 fs lie between frames. Test frames are the sample's, 162 of "
-        "1000 K and 120 of 300 K, from other trajectories, of GFN2-xTB itself, in which no bond is ever off by more "
-        f"than 0.34 Å. Means and 95 % intervals over {seeds} seeds (Student's t), which vary first frames, weights, "
+        f"model, give the frames to choose from, {protocol['interval'] * protocol['timestep']:g} fs apart, up to where "
+        "the molecule breaks: a bond is half an Angstrom off, or there is a new one (neither is ever so in the test "
+        f"frames). {protocol['chosen']} are chosen, labelled and added, and training starts anew with as many steps. "
+        "Strategies differ in the choice alone, and see the trajectories of their own models. Test frames are the "
+        "sample's, 162 of 1000 K and 120 of 300 K, from other trajectories, of GFN2-xTB itself. "
+        f"Means and 95 % intervals over {seeds} seeds (Student's t), which vary first frames, weights, "
         "starts and dynamics."
     )
 

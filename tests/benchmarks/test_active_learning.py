@@ -85,7 +85,7 @@ def test_rounds_that_are_not_whole_do_not_count(tmp_path):
     assert len(json.loads((tmp_path / "active_learning.json").read_text())["rows"]) == len(found)
 
 
-def test_a_molecule_is_whole_until_a_bond_is_half_an_angstrom_off():
+def test_a_molecule_is_whole_as_long_as_its_bonds_are_those_of_the_start():
     ethanol = molecule("CH3CH2OH")
     assert len(loop.bonds_of(ethanol)) == 8
     first, second = loop.bonds_of(ethanol)[0]
@@ -101,6 +101,9 @@ def test_a_molecule_is_whole_until_a_bond_is_half_an_angstrom_off():
     far[1].translate([9.0, 0.0, 0.0])
     assert loop.stable_frames(ethanol, far) == 2
     assert loop.stable_frames(ethanol, frames) == 3
+    folded = ethanol.copy()
+    folded.positions[-1] = folded.positions[-2] + [0.0, 0.0, 0.7]  # two hydrogens of a methyl group as in H2
+    assert loop.stable_frames(ethanol, [ethanol, folded]) == 1
 
 
 def test_the_loop_runs_and_is_not_run_again(tmp_path, monkeypatch, capsys):
