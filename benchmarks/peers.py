@@ -17,11 +17,12 @@ class PeerError(Exception):
 
 @dataclass(frozen=True)
 class Peer:
-    """A released framework and the torch it runs on."""
+    """A released framework, the torch it runs on if it does, and what else it needs."""
 
     package: str
     version: str
-    torch: str
+    torch: str | None = None
+    others: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -31,6 +32,8 @@ class Peer:
 
 NEQUIP = Peer("nequip", "0.19.1", torch="2.13.0")
 SEVENN = Peer("sevenn", "0.13.0", torch="2.13.0")
+TBLITE = Peer("tblite", "0.8.0", others=("ase==3.29.0",))
+"""Labels molecules with GFN2-xTB."""
 
 
 def cache_folder() -> Path:
@@ -39,7 +42,7 @@ def cache_folder() -> Path:
 
 
 def peer_python(peer: Peer) -> Path:
-    """Return the Python of a peer's environment, which is made where it is missing (a minute or two, 1 GB).
+    """Return the Python of a peer's environment, which is made where it is missing (a minute or two, 1 GB with torch).
 
     It is made under another name and renamed when it is whole, so an interrupted installation leaves nothing that looks
     like one. Call it as ``python -m``: after the renaming the scripts beside it name a folder that is gone.
@@ -74,10 +77,12 @@ def _make(peer: Peer, folder: Path) -> None:
     python = partial / "bin" / "python"
     try:
         _call([sys.executable, "-m", "venv", str(partial)], log)
-        torch = _install_torch(python, peer.torch, log)
-        _call([str(python), "-m", "pip", "install", torch, f"{peer.package}=={peer.version}"], log)
+        wanted = [f"{peer.package}=={peer.version}", *peer.others]
+        if peer.torch is not None:
+            wanted.append(_install_torch(python, peer.torch, log))
+        _call([str(python), "-m", "pip", "install", *wanted], log)
         _call([str(python), "-m", "pip", "check"], log)
-        _call([str(python), "-c", f"import torch, {peer.package}"], log)
+        _call([str(python), "-c", f"import {peer.package}"], log)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -20,6 +20,7 @@ VERBS = (
     "test",
     "predict",
     "uncertainty",
+    "select",
     "info",
     "md",
     "analyze",

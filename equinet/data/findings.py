@@ -148,7 +148,7 @@ def _examine(records: Sequence[Record], start: int, stop: int) -> NDArray[Any]:
         if record.forces is not None:
             row["largest_force"] = np.linalg.norm(record.forces, axis=1).max()
             row["net_force"] = np.linalg.norm(record.forces.sum(axis=0)) / atoms
-        row["closest"], row["closeness"] = _closest(record)
+        row["closest"], row["closeness"] = closest_pair(record, 1.2 * TOO_CLOSE)
     return rows
 
 
@@ -162,13 +162,19 @@ def _directions(atoms: int) -> NDArray[np.float64]:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
-def _closest(record: Record) -> tuple[float, float]:
-    """Distance of the pair that is nearest for its size, and the fraction of the sum of covalent radii; (0, 0) where
-    the cell cannot be."""
+def closest_pair(record: Record, reach: float) -> tuple[float, float]:
+    """The pair of atoms that is nearest for its size: its distance, Angstrom, and the same in sums of covalent radii.
+
+    (0, 0) where the cell cannot be; infinite where no pair is within the reach.
+
+    Args:
+        record: the structure.
+        reach: of the search, in sums of covalent radii.
+    """
     radii = covalent_radii[record.numbers]
     try:
         first, second, distances = pair_distances(
-            record.positions, record.cell, record.pbc, 1.2 * TOO_CLOSE * 2 * float(radii.max())
+            record.positions, record.cell, record.pbc, reach * 2 * float(radii.max())
         )
     except InputError:
         return 0.0, 0.0

@@ -13,4 +13,6 @@ from equinet.uncertainty.judge import Judgement as Judgement
 from equinet.uncertainty.judge import Verdict as Verdict
 from equinet.uncertainty.judge import judge as judge
 from equinet.uncertainty.last_layer import LastLayer as LastLayer
+from equinet.uncertainty.selection import Selection as Selection
+from equinet.uncertainty.selection import select_frames as select_frames
 from equinet.uncertainty.support import Support as Support

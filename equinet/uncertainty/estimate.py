@@ -29,6 +29,7 @@ class Estimate(NamedTuple):
     forces_std: Array  # [N] eV/Angstrom, of one component of an atom's force
     stress_std: Array  # [B] eV/Angstrom^3, of one component; NaN unless periodic in three directions and calibrated
     support: Array  # [N], above 1 outside the training data
+    features: Tensor  # [N, F] of each atom's environment, as the first model sees it
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Uncertainty:
             self.calibrations["forces, sigma"].sigma(of.forces),
             np.full(len(sizes), np.nan) if stress is None else stress.sigma(of.stress),
             _numpy(self.support.scores(distances, species)),
+            spread.features,
         )
 
     def predict(self, graph: AtomicGraph) -> Prediction:
