@@ -95,7 +95,15 @@ def test_ase_stays_where_structures_come_in_and_dynamics_runs():
         "equinet/simulate",
         "equinet/bench",
         "equinet/cli",
+        "equinet/uncertainty",  # as a type: frames to choose from
     }
+    assert not [path for path in importers if top_folder(path) == "equinet/uncertainty" and at_run_time(path)]
+
+
+def at_run_time(path):
+    """Whether ASE is imported outside of ``if TYPE_CHECKING``."""
+    lines = (ROOT / path).read_text().splitlines()
+    return any(line.startswith(("import ase", "from ase")) for line in lines)
 
 
 def test_imports_of_a_known_file_are_seen():
