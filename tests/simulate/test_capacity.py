@@ -32,6 +32,7 @@ def crystals(count, repeat):
 def test_limits_bound_the_peak_and_follow_the_memory(potential, unfragmented, monkeypatch):
     sample = [graph_from_atoms(atoms, potential.cutoff) for atoms in crystals(5, 2)]
     edges, atoms = sum(len(graph.senders) for graph in sample), sum(len(graph.numbers) for graph in sample)
+    monkeypatch.setattr("equinet.memory.PATIENCE", float("inf"))  # as many sizes however slow the machine is
     limits, rooms = [], (400e6, 200e6)
     for room in rooms:
         allowed = int(held(CPU) + room)
