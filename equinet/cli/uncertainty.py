@@ -136,6 +136,8 @@ def _facts(arguments: argparse.Namespace, training: int, calibration: int) -> di
 
 
 def _summary(uncertainty: "Uncertainty", arguments: argparse.Namespace) -> list[str]:
+    from equinet.uncertainty.committee import Committee
+
     errors = uncertainty.errors
     kind = uncertainty.source.kind
     if len(uncertainty.source.potentials) > 1:
@@ -143,7 +145,8 @@ def _summary(uncertainty: "Uncertainty", arguments: argparse.Namespace) -> list[
     else:
         kind += f" of {arguments.models[0]}"
     facts = uncertainty.facts
-    apart = getattr(uncertainty.source, "apart", "")
+    source = uncertainty.source
+    apart = source.apart if isinstance(source, Committee) else ""
     return [
         f"{kind}: {facts['training_frames']} training frames, {facts['calibration_frames']} calibration frames, "
         f"on which the errors are {1000 * errors['energy_ev_per_atom']:.3g} meV/atom and "

@@ -128,7 +128,7 @@ class Watch:
             system: number of the system.
             step: of its dynamics.
             bars: of the system as it is now.
-            frame: makes the frame, where it is to be saved.
+            frame: makes the frame, where a limit is passed.
 
         Raises:
             WriteError: the frame could not be written.
@@ -140,11 +140,12 @@ class Watch:
         if not beyond:
             return None
         record.alarms += 1
+        atoms = frame()
         spaced = record.last_saved is None or step - record.last_saved >= self.settings.spacing
         if self.settings.file is not None and spaced:
-            self._save(self._marked(frame(), system, step, bars))
+            self._save(self._marked(atoms, system, step, bars))
             record.saved, record.last_saved = record.saved + 1, step
-        found = f"step {step}: {_where(beyond[0], bars, frame().numbers, self.settings.limits[beyond[0]])}"
+        found = f"step {step}: {_where(beyond[0], bars, atoms.numbers, self.settings.limits[beyond[0]])}"
         if record.first is None:
             record.first = found
             if self.settings.action == "warn":

@@ -94,3 +94,15 @@ def files(tmp_path_factory: pytest.TempPathFactory, potential: Potential) -> Pat
     for name, seeds in {"train": range(20), "calibrate": range(100, 112), "test": range(200, 208)}.items():
         ase.io.write(folder / f"{name}.extxyz", frames(potential, seeds))
     return folder
+
+
+@pytest.fixture(scope="module")
+def made(files):
+    """Both kinds of uncertainty, made by the command line."""
+    from equinet.cli.main import main
+
+    common = ["--train", f"{files}/train.extxyz", "--calibrate", f"{files}/calibrate.extxyz"]
+    for name, models in {"one": ["model"], "committee": ["model", "other"]}.items():
+        paths = [f"{files}/{model}.safetensors" for model in models]
+        assert main(["uncertainty", *paths, *common, "-o", f"{files}/{name}.safetensors"]) == 0
+    return files

@@ -25,18 +25,6 @@ HOT = 1
 
 
 @pytest.fixture(scope="module")
-def made(files):
-    """Both kinds of uncertainty, made by the command line."""
-    from equinet.cli.main import main
-
-    common = ["--train", f"{files}/train.extxyz", "--calibrate", f"{files}/calibrate.extxyz"]
-    for name, models in {"one": ["model"], "committee": ["model", "other"]}.items():
-        paths = [f"{files}/{model}.safetensors" for model in models]
-        assert main(["uncertainty", *paths, *common, "-o", f"{files}/{name}.safetensors"]) == 0
-    return files
-
-
-@pytest.fixture(scope="module")
 def starts():
     """Three crystals, of which one is so hot that it soon leaves the training data."""
     found = []

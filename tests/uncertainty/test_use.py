@@ -22,18 +22,6 @@ from tests.cli.conftest import fails, run  # noqa: F401 fixtures
 from tests.uncertainty.conftest import graph_of, small_potential, structure
 
 
-@pytest.fixture(scope="module")
-def made(files):
-    """Both kinds of uncertainty, made by the command line."""
-    from equinet.cli.main import main
-
-    common = ["--train", f"{files}/train.extxyz", "--calibrate", f"{files}/calibrate.extxyz"]
-    for name, models in {"one": ["model"], "committee": ["model", "other"]}.items():
-        paths = [f"{files}/{model}.safetensors" for model in models]
-        assert main(["uncertainty", *paths, *common, "-o", f"{files}/{name}.safetensors"]) == 0
-    return files
-
-
 @pytest.mark.parametrize("kind", ["one", "committee"])
 def test_calculator_has_error_bars_when_asked(made, kind):
     calculator = equinet.Calculator(made / "model.safetensors", uncertainty=made / f"{kind}.safetensors")
