@@ -1,12 +1,10 @@
 """What every test needs: one thread, fixed seeds, and the reference data where they are at hand."""
 
-import ctypes
 import os
 import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,20 +21,25 @@ def _seeds():
     torch.manual_seed(0)
 
 
-_M_MMAP_THRESHOLD = -3  # of <malloc.h>
+_OWN_PROCESS = "EQUINET_TEST_HAS_ITS_PROCESS"
 
 
-@pytest.fixture
-def unfragmented() -> Iterator[None]:
-    """What is freed goes back to the system at once, so that a process takes what its tensors take.
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A test marked ``own_process`` runs in a new process, where what is freed goes back to the system at once.
 
-    GNU's allocator keeps more and more of what tests before freed, in pieces: the same work then takes up to a third
-    more or less from one time to the next, and a test of measured memory would test the allocator.
+    GNU's allocator keeps more and more of what the tests before freed, in pieces: the same work then takes up to a
+    third more or less from one time to the next, and a test of measured memory would test the allocator.
     """
-    libc = ctypes.CDLL(None)
-    assert libc.mallopt(_M_MMAP_THRESHOLD, 64 * 1024) == 1
-    yield
-    assert libc.mallopt(_M_MMAP_THRESHOLD, 32 * 1024 * 1024) == 1  # where it ends by itself
+    if pyfuncitem.get_closest_marker("own_process") is None or _OWN_PROCESS in os.environ:
+        return None
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "own_process", pyfuncitem.nodeid]
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    alone |= {_OWN_PROCESS: "1", "MALLOC_MMAP_THRESHOLD_": str(64 * 1024), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=pyfuncitem.config.rootpath, env=alone, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return True
 
 
 @pytest.fixture(scope="session")

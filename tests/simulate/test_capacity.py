@@ -29,7 +29,8 @@ def crystals(count, repeat):
         yield atoms
 
 
-def test_limits_bound_the_peak_and_follow_the_memory(potential, unfragmented, monkeypatch):
+@pytest.mark.own_process
+def test_limits_bound_the_peak_and_follow_the_memory(potential, monkeypatch):
     sample = [graph_from_atoms(atoms, potential.cutoff) for atoms in crystals(5, 2)]
     edges, atoms = sum(len(graph.senders) for graph in sample), sum(len(graph.numbers) for graph in sample)
     monkeypatch.setattr("equinet.memory.PATIENCE", float("inf"))  # as many sizes however slow the machine is

@@ -95,7 +95,8 @@ def test_the_budget_bounds_the_peak_of_training(large_config, tmp_path):
     assert 0.8 * found["allowed"] < peak < found["allowed"]
 
 
-def test_half_the_memory_gives_half_the_budget_and_nothing_changes(large_config, unfragmented, monkeypatch):
+@pytest.mark.own_process
+def test_half_the_memory_gives_half_the_budget_and_nothing_changes(large_config, monkeypatch):
     with quiet_third_parties():
         cli = TrainCLI(["--config", str(large_config)])
         before = {name: tensor.clone() for name, tensor in cli.model.state_dict().items()}
