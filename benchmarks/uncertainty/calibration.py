@@ -13,18 +13,39 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ase.io
 import numpy as np
 import torch
 
-from equinet.data import read_records
+from equinet.data import Record, read_records
 from equinet.models import Potential, load_model
 from equinet.uncertainty import FitSettings, Uncertainty, Verdict, fit_uncertainty, judge, save_uncertainty
 from equinet.uncertainty.figure import draw_reliability
 
-MOLECULES = {"3bpa": ("train_300K", "mixedT_a"), "acac": ("train_300K", "train_600K")}
+
+@dataclass(frozen=True)
+class Molecule:
+    """Files that training, calibration and judgement take, below the folder of the data.
+
+    Attributes:
+        training: of 300 K; divided into PARTS.
+        hotter: judges.
+        another: a molecule of the same elements, at another level of theory: judges forces alone.
+    """
+
+    training: str
+    hotter: str
+    another: str | None = None
+
+
+MOLECULES = {
+    "3bpa": Molecule("3bpa/train_300K.extxyz", "3bpa/mixedT_a.extxyz", another="acac/train_300K.extxyz"),
+    "acac": Molecule("acac/train_300K.extxyz", "acac/train_600K.extxyz"),
+}
 PARTS = {"train": 300, "calibrate": 100, "judge": 100}
 OPTIONS = {
     "model.architecture.layers": 3,
@@ -56,8 +77,9 @@ PREFACE = """# How good error bars are
 
 `python benchmarks/uncertainty/calibration.py` trains four small networks on 300 frames of a molecule at 300 K,
 calibrates on 100 others and judges on 100 more ("300 K") and on hotter ones ("hot"; 3BPA: 300 to 1200 K,
-acetylacetone: 600 K). Frames are disjoint. Errors are large because the networks are small and trained for minutes;
-whether error bars know is the question.
+acetylacetone: 600 K); networks of 3BPA also on acetylacetone at 300 K ("another"; forces alone, since the levels of
+theory differ). Frames are disjoint. Errors are large because the networks are small and trained for minutes; whether
+error bars know is the question.
 
 RMSE and CRPS (smaller is better) in the unit; share of errors within the 68 % and 95 % intervals, in brackets 95 %
 intervals over frames; miscalibration: mean distance of all such shares from their levels; rmse left without the 10 and
@@ -70,7 +92,7 @@ no part in it.
 
 def split(data: Path, molecule: str, work: Path) -> None:
     """Write the disjoint parts of the 300 K frames."""
-    frames = ase.io.read(data / molecule / f"{MOLECULES[molecule][0]}.extxyz", ":")
+    frames = ase.io.read(data / MOLECULES[molecule].training, ":")
     order = np.random.default_rng(0).permutation(len(frames))
     start = 0
     for name, count in PARTS.items():
@@ -91,12 +113,26 @@ def train(work: Path, members: int, epochs: int) -> list[Path]:
     return models
 
 
-def measure(uncertainty: Uncertainty, judged: dict[str, Path], figure: Path, rows: list[str]) -> dict[str, object]:
+def judging_sets(data: Path, molecule: str, work: Path) -> dict[str, Sequence[Record]]:
+    """By the name of the page."""
+    files = MOLECULES[molecule]
+    sets = {
+        "300 K": read_records(work / "judge.extxyz").records,
+        "hot": read_records(data / files.hotter).records,
+    }
+    if files.another is not None:
+        sets["another"] = [replace(record, energy=None) for record in read_records(data / files.another).records]
+    return sets
+
+
+def measure(
+    uncertainty: Uncertainty, judged: dict[str, Sequence[Record]], figure: Path, rows: list[str]
+) -> dict[str, object]:
     """Verdicts by set, and a figure of each; rows of the table are added."""
     verdicts = {}
-    for name, path in judged.items():
+    for name, records in judged.items():
         start = time.perf_counter()
-        verdict = judge(uncertainty, read_records(path).records)
+        verdict = judge(uncertainty, records)
         assert verdict.frames_used_before == 0
         draw_reliability(verdict, figure.with_name(f"{figure.name}-{name.replace(' ', '')}.png"))
         verdicts[name] = verdict.to_json() | {"seconds": time.perf_counter() - start}
@@ -169,7 +205,7 @@ def main() -> None:
         potentials = [load_model(model).requires_grad_(False) for model in models]
         training = read_records(work / "train.extxyz").records
         calibration = read_records(work / "calibrate.extxyz").records
-        judged = {"300 K": work / "judge.extxyz", "hot": arguments.data / molecule / f"{MOLECULES[molecule][1]}.extxyz"}
+        judged = judging_sets(arguments.data, molecule, work)
         results[molecule] = {}
         made: dict[str, Uncertainty] = {}
         for name, members, samples in (

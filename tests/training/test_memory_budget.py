@@ -159,6 +159,7 @@ def test_max_steps_goes_with_auto(tiny_config, tmp_path):
     assert found["max_edges"] < found["fitting"]
 
 
+@pytest.mark.own_process
 def test_a_structure_that_does_not_fit_is_named(large_config, tmp_path, capsys, monkeypatch):
     enough_for_32_atoms = 80e6  # and what is free changes while other programs run
     monkeypatch.setattr(
