@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From a potential that others trained to the numbers of a paper: SevenNet-0 imported and compiled; silicon relaxed, its
 # equation of state, elastic constants and phonons; melted, and the liquid's structure and diffusion. Leaves
-# runs/tour/tour.html, one page with every figure, beside experiment. Ten minutes on two CPU cores, and two or three for
+# runs/tour/tour.html, one page with every figure, beside experiment. Two minutes on two CPU cores, and as many for
 # the installation.
 #
 # Steps that are finished are not repeated: remove runs/tour to start anew.
