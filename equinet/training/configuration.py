@@ -211,18 +211,18 @@ class TrainCLI(LightningCLI):
 
     def _trainer(self, run: RunDirectory, resumed: bool) -> Trainer:
         statistics = self.datamodule.statistics
-        check = check_stress(self.datamodule.own_records) if statistics.frames_with_stress else None
+        check = check_stress(self.datamodule.records.own) if statistics.frames_with_stress else None
         self._announce(run, check)
-        provenance = collect_provenance(self.datamodule, self._configuration(), check)
+        provenance = collect_provenance(self.datamodule.records, self._configuration(), check)
 
         if self.first and not resumed:
-            write_provenance(run, provenance, self.datamodule.split_sources())
+            write_provenance(run, provenance, self.datamodule.records.sources())
 
         def keep_budget(found: Found) -> None:
             self.config.data.max_edges = found.max_edges  # a run that goes on, or repeats this one, takes the number
             provenance["config"] = self._configuration()
             if self.first:
-                write_provenance(run, provenance | {"budget": asdict(found)}, self.datamodule.split_sources())
+                write_provenance(run, provenance | {"budget": asdict(found)}, self.datamodule.records.sources())
 
         chosen = self.config_init.trainer
         callbacks = [
@@ -258,19 +258,19 @@ class TrainCLI(LightningCLI):
             sys.stdout.flush()
 
     def _announce(self, run: RunDirectory, check: StressCheck | None) -> None:
-        reports = list(self.datamodule.readings.values())
+        reports = list(self.datamodule.records.readings.values())
         size = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         model = (
             f"model: {size} parameters, {self.config.model.dtype}; seed {self.config.seed}; run directory {run.path}"
         )
-        start, replay = self.datamodule.start, self.datamodule.replay
+        start, records = self.datamodule.start, self.datamodule.records
         references = start.describe() if start else None
-        if references and self.datamodule.replayed:
-            count = len(self.datamodule.replayed)
-            each = replay.each_epoch(len(self.datamodule.met_records) - count)
+        if references and records.replayed:
+            count = len(records.replayed)
+            each = records.replay.each_epoch(len(records.train) - count)
             references.append(
-                f"replayed: {count} structures of {replay.path} in turn, {each} in each epoch, labelled by the "
-                f"{replay.label}"
+                f"replayed: {count} structures of {records.replay.path} in turn, {each} in each epoch, labelled by "
+                f"the {records.replay.label}"
             )
         self._say(*summarize(reports, self.datamodule.statistics, check, references), model)
 

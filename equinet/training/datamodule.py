@@ -1,15 +1,13 @@
-"""The data of a run: files to records, validation split, statistics, loaders.
+"""The data of a run: the batches of its frames (:mod:`equinet.training.records`), and where in an epoch it is.
 
 The constructor's arguments are the ``data:`` part of a configuration file.
 """
 
-import hashlib
 import math
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -23,28 +21,16 @@ from equinet.data import (
     FrameWeights,
     LabelKeys,
     Modals,
-    ReadReport,
-    Record,
-    RecordSet,
     Statistics,
-    Store,
     Subset,
-    checksum,
     columns_of,
-    compute_statistics,
-    edge_counts,
-    isolated_indices,
-    open_records,
-    reading,
-    samples,
-    split_indices,
-    statistics_of_modals,
     store_of,
 )
 from equinet.errors import InputError
 from equinet.training.batch import BatchDataset
-from equinet.training.finetuning import FineTuning, Replay, Start, new_records, replayed, start_from
+from equinet.training.finetuning import FineTuning, Replay, Start
 from equinet.training.pace import Pace
+from equinet.training.records import RunRecords, files_of_run
 from equinet.training.sampling import BatchLoader, Budget, EpochBatches, Planner, Share, Turns
 
 VALIDATION = 2
@@ -115,27 +101,18 @@ class AtomicDataModule(LightningDataModule):
                 raise InputError(f"data.{name} is {value}; it must be at least 1")
         if not 0.0 < memory_fraction <= 1.0:
             raise InputError(f"data.memory_fraction is {memory_fraction}; it must lie above 0 and be 1 at most")
-        if train_path is None and sample is None:
-            raise InputError(
-                f"no data to train on; give data.train_path FILE, or data.sample ({', '.join(samples.NAMES)})"
-            )
-        if train_path is None and val_path is not None:
-            raise InputError("data.val_path goes with data.train_path; a sample has its own validation set")
-        if train_path is None and sample not in samples.NAMES:
-            raise InputError(f"data.sample is {sample!r}; the samples are {', '.join(samples.NAMES)}")
-        finetune = finetune or FineTuning()
-        if replay.path is not None and finetune.parent is None:
-            raise InputError("data.replay is of a parent's training data; give model.finetune.parent, or leave it out")
-        self.replay = replay
-        self.finetune = finetune
-        self.train_path = train_path
-        self.val_path = val_path
-        self.sample = sample if train_path is None else None
-        self.val_fraction = val_fraction
-        self.n_train = n_train
-        self.split_seed = split_seed
-        self.keys = keys
-        self.priors = priors
+        self.records = RunRecords(
+            files_of_run(train_path, val_path, sample),
+            keys=keys,
+            val_fraction=val_fraction,
+            n_train=n_train,
+            split_seed=split_seed,
+            cutoff=cutoff,
+            priors=priors,
+            modals=Modals(tuple(modals or ()), modal_key),
+            finetune=finetune or FineTuning(),
+            replay=replay,
+        )
         if batch_size is None and max_atoms is None and max_edges is None:
             batch_size = 5
         self.budget = Budget(batch_size, max_atoms, None if max_edges == "auto" else max_edges)
@@ -144,8 +121,6 @@ class AtomicDataModule(LightningDataModule):
         self.memory_fraction = memory_fraction
         self.num_workers = num_workers
         self.weights = weights
-        self.cutoff = cutoff
-        self.modals = Modals(tuple(modals or ()), modal_key)
         self.seed = seed
         self._loader: BatchLoader | None = None
         self._taken: tuple[int, tuple[Share, ...]] = (0, ())  # an epoch, and what was taken of it before this process
@@ -163,120 +138,15 @@ class AtomicDataModule(LightningDataModule):
         """Take a budget of edges in place of "auto"; before the first batch is planned."""
         self.budget, self.automatic = replace(self.budget, edges=max_edges), False
 
-    @cached_property
-    def files(self) -> dict[str, Path]:
-        """The files in use: "train" and, where validation has a file of its own, "val"."""
-        if self.sample is not None:
-            return {split: samples.path(self.sample, split) for split in ("train", "val")}
-        files = {"train": Path(str(self.train_path))}
-        return files | {"val": Path(self.val_path)} if self.val_path else files
-
-    @cached_property
-    def record_sets(self) -> dict[str, RecordSet | Store | Subset]:
-        """What each file holds; a store stays on disk."""
-        return {name: open_records(path, self.keys) for name, path in self.files.items()}
-
-    @cached_property
-    def readings(self) -> dict[str, ReadReport]:
-        """How each file was read."""
-        return {name: reading(records, self.files[name]) for name, records in self.record_sets.items()}
-
-    @cached_property
-    def _splits(self) -> tuple[Subset, Subset]:
-        source = self.record_sets["train"]
-        if "val" in self.record_sets:
-            validation = Subset(self.record_sets["val"], isolated_indices(self.record_sets["val"])[1])
-            if not len(validation):
-                raise InputError(f"{self.files['val']}: no frames to validate on (isolated atoms do not count)")
-            own = np.arange(len(source))
-        else:
-            own, others = split_indices(source, self.val_fraction, self.split_seed)
-            validation = Subset(source, others)
-        isolated, train = isolated_indices(Subset(source, own))
-        if self.n_train is not None:
-            if self.n_train > len(train):
-                raise InputError(f"data.n_train is {self.n_train}, but there are {len(train)} frames to train on")
-            chosen = np.random.default_rng(self.split_seed).permutation(len(train))[: self.n_train]
-            train = train[np.sort(chosen)]
-        return self._marked(Subset(source, own[np.concatenate([isolated, train])])), self._marked(validation)
-
-    def _marked(self, records: Subset) -> Subset:
-        """In fine-tuning, records that say which data set and level of theory they are of; in memory."""
-        if self.finetune.parent is None:
-            return records
-        return in_memory(new_records(records, self.files["train"].stem, self.finetune, self.modals))
-
-    @cached_property
-    def start(self) -> Start | None:
-        """The potential that a fine-tuning starts from, fitted to the frames to train on; the model takes it over."""
-        if self.finetune.parent is None:
-            return None
-        return start_from(self.finetune, self.own_records, self.modals, replays=self.replay.path is not None)
-
-    @cached_property
-    def replayed(self) -> list[Record]:
-        """Frames of the parent's training data that are trained on as well."""
-        if self.start is None or self.replay.path is None:
-            return []
-        new = len(isolated_indices(self.own_records)[1])
-        return replayed(self.replay, self.start, self.finetune, new, self.modals, self.split_seed)
-
-    @cached_property
-    def train_records(self) -> Subset:
-        """Frames to train on, after isolated atoms (which give E0 alone); replayed ones come last."""
-        return in_memory([*self.own_records, *self.replayed]) if self.replayed else self.own_records
-
     @property
-    def own_records(self) -> Subset:
-        """The same without replayed ones."""
-        return self._splits[0]
-
-    @property
-    def val_records(self) -> Subset:
-        """Frames to validate on."""
-        return self._splits[1]
-
-    @cached_property
     def statistics(self) -> Statistics:
-        """Statistics of the training records, replayed ones left out; the model is built from them."""
-        records = self.own_records
-        if self.modals.names:
-            modals = self.modals
-            if self.finetune.parent is not None:  # which may know levels that the new data lack
-                met = set(modals.indices(records).tolist())
-                modals = replace(modals, names=tuple(name for i, name in enumerate(modals.names) if i in met))
-            statistics = statistics_of_modals(records, self.cutoff, modals, self.priors)
-        else:
-            statistics = compute_statistics(records, self.cutoff, self.priors)
-        self.modals.indices(self.val_records)  # raises where a frame does not say
-        unknown = sorted(set(self.val_records.species()) - set(statistics.species))
-        if unknown:
-            first = self.val_records[int(self.val_records.structures_with(unknown[0])[0])]
-            raise InputError(
-                f"{first.source}: validation has the atomic number {unknown[0]}, which no training frame has; "
-                "add such frames to the training data or remove it from validation"
-            )
-        return statistics
+        """Of the frames to train on; linked to ``model.statistics``."""
+        return self.records.statistics
 
-    @cached_property
-    def checksums(self) -> dict[str, str]:
-        """SHA-256 of each file; of a store's manifest."""
-        return {name: checksum(self.record_sets[name], path) for name, path in self.files.items()}
-
-    def split_sources(self) -> dict[str, Any]:
-        """Which frames are trained and validated on: by source, or how they were drawn where they lie in a store."""
-        return {"train": self._sources(self.train_records), "val": self._sources(self.val_records)}
-
-    def _sources(self, records: Subset) -> Any:
-        store = store_of(records)
-        if store is None:
-            return [record.source for record in records]
-        return {
-            "store": str(store.path),
-            "fingerprint": store.fingerprint,
-            "frames": len(records),
-            "indices_sha256": hashlib.sha256(records.indices.tobytes()).hexdigest(),
-        }
+    @property
+    def start(self) -> Start | None:
+        """The potential that a fine-tuning starts from; linked to ``model.start``."""
+        return self.records.start
 
     @property
     def processes(self) -> int:
@@ -285,42 +155,27 @@ class AtomicDataModule(LightningDataModule):
 
     def examples(self, records: Subset, keep: bool) -> ExampleDataset:
         """Graphs and labels, kept once they are made or not."""
-        return ExampleDataset(records, self.cutoff, self.modals.index, self.weights.of, keep)
-
-    @cached_property
-    def met_records(self) -> Subset:
-        """The frames that batches are made of: those to train on without isolated atoms."""
-        return Subset(self.train_records, isolated_indices(self.train_records)[1])
+        return ExampleDataset(records, self.records.cutoff, self.records.modals.index, self.weights.of, keep)
 
     @cached_property
     def _train_examples(self) -> ExampleDataset:
-        return self.examples(self.met_records, keep=store_of(self.met_records) is None)
+        return self.examples(self.records.train, keep=store_of(self.records.train) is None)
 
     @cached_property
     def _val_examples(self) -> ExampleDataset:
-        return self.examples(self.val_records, keep=store_of(self.val_records) is None)
-
-    @cached_property
-    def train_edges(self) -> NDArray[np.int64]:
-        """Edges of each frame that batches are made of, [F]."""
-        return edge_counts(self.met_records, self.cutoff)
-
-    @cached_property
-    def val_edges(self) -> NDArray[np.int64]:
-        """Edges of each frame to validate on, [F]."""
-        return edge_counts(self.val_records, self.cutoff)
+        return self.examples(self.records.val, keep=store_of(self.records.val) is None)
 
     @cached_property
     def _train_planner(self) -> Planner:
-        turns = None
-        if self.replayed:
-            new = len(self.met_records) - len(self.replayed)
-            turns = Turns(new, self.replay.each_epoch(new))
-        return self._planner(self.met_records, lambda: self.train_edges, self.budget, turns)
+        records, turns = self.records, None
+        if records.replayed:
+            new = len(records.train) - len(records.replayed)
+            turns = Turns(new, records.replay.each_epoch(new))
+        return self._planner(records.train, lambda: records.train_edges, self.budget, turns)
 
     @cached_property
     def _val_planner(self) -> Planner:
-        return self._planner(self.val_records, lambda: self.val_edges, self.val_budget)
+        return self._planner(self.records.val, lambda: self.records.val_edges, self.val_budget)
 
     def _planner(
         self, records: Subset, edges: Callable[[], NDArray[np.int64]], budget: Budget, turns: Turns | None = None
@@ -393,7 +248,7 @@ class AtomicDataModule(LightningDataModule):
         pace = self.pace()
         progress = 0.0 if pace is None else pace.progress(self.trainer.global_step)
         return {
-            "checksums": self.checksums,
+            "checksums": self.records.checksums,
             "epoch": epoch,
             "taken": [list(share) for share in taken],
             "processes": self.processes,
@@ -410,10 +265,10 @@ class AtomicDataModule(LightningDataModule):
         Raises:
             InputError: a file has changed, or another split, batch size or seed is asked for.
         """
-        for name, now in self.checksums.items():
+        for name, now in self.records.checksums.items():
             if state_dict["checksums"].get(name) != now:
                 raise InputError(
-                    f"{self.files[name]} is not the {name} file this run began with (its SHA-256 differs); "
+                    f"{self.records.files[name]} is not the {name} file this run began with (its SHA-256 differs); "
                     "restore the file, or start a new run without --ckpt_path"
                 )
         for key, value in self._order().items():
@@ -431,20 +286,17 @@ class AtomicDataModule(LightningDataModule):
 
     def _order(self) -> dict[str, Any]:
         """Settings that decide which frame is met when."""
-        names = ("val_fraction", "n_train", "split_seed", "seed", "cutoff")
-        values = {name: getattr(self, name) for name in names} | {
+        names = ("val_fraction", "n_train", "split_seed", "cutoff", "priors")
+        values = {name: getattr(self.records, name) for name in names} | {
+            "seed": self.seed,
             "batch_size": self.budget.structures,
             "max_atoms": self.budget.atoms,
             "max_edges": self.budget.edges,
         }
-        for part in ("replay", "keys", "modals", "weights"):
-            values |= {f"{part}.{name}": value for name, value in asdict(getattr(self, part)).items()}
-        return values | {"priors": self.priors}
-
-
-def in_memory(records: list[Record]) -> Subset:
-    """Records as a set of which parts can be taken."""
-    return Subset(records, np.arange(len(records)))
+        parts = {"weights": self.weights} | {name: getattr(self.records, name) for name in ("replay", "keys", "modals")}
+        for part, settings in parts.items():
+            values |= {f"{part}.{name}": value for name, value in asdict(settings).items()}
+        return values
 
 
 @rank_zero_only

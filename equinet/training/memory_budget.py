@@ -121,9 +121,10 @@ def find_budget(trainer: Trainer, module: PotentialModule, data: AtomicDataModul
     Raises:
         InputError: a structure that does not fit by itself; a system that does not say what memory is used.
     """
-    if not data.train_edges.any():
+    records = data.records
+    if not records.train_edges.any():
         raise InputError(
-            f"no frame to train on has two atoms within {data.cutoff:g} A, so that data.max_edges cannot be auto; "
+            f"no frame to train on has two atoms within {records.cutoff:g} A, so that data.max_edges cannot be auto; "
             "give a number, or a larger cutoff"
         )
     device = trainer.strategy.root_device
@@ -161,25 +162,27 @@ def _bounded(found: Found, fitting: int, trainer: Trainer, data: AtomicDataModul
 
 def _most(trainer: Trainer, data: AtomicDataModule) -> tuple[int, str]:
     """Edges of which more would be of no use, and why."""
+    edges = data.records.train_edges
     asked = []  # how large a step shall be: then an epoch has what steps it has
     if data.budget.structures is not None:
-        asked.append((data.budget.structures * int(data.train_edges.max()), "batch_size"))
+        asked.append((data.budget.structures * int(edges.max()), "batch_size"))
     if data.budget.atoms is not None:
-        asked.append((int(data.budget.atoms * (data.train_edges / data.met_records.atoms).max()), "max_atoms"))
+        asked.append((int(data.budget.atoms * (edges / data.records.train.atoms).max()), "max_atoms"))
     if asked:
         return min(asked)
     batches = LEAST_STEPS * trainer.world_size * trainer.accumulate_grad_batches
-    return max(1, int(data.train_edges.sum()) // batches), "steps"
+    return max(1, int(edges.sum()) // batches), "steps"
 
 
 def _largest(data: AtomicDataModule) -> tuple[str, int]:
     """The structure that asks for the largest budget: its name, and the budget of edges."""
     factor = _validation_factor(data)
-    train, val = int(data.train_edges.argmax()), int(data.val_edges.argmax())
-    of_train, of_val = int(data.train_edges[train]), -(-int(data.val_edges[val]) // factor)
+    records = data.records
+    train, val = int(records.train_edges.argmax()), int(records.val_edges.argmax())
+    of_train, of_val = int(records.train_edges[train]), -(-int(records.val_edges[val]) // factor)
     if of_val > of_train:
-        return data.val_records[val].source, of_val
-    return data.met_records[train].source, max(1, of_train)
+        return records.val[val].source, of_val
+    return records.train[train].source, max(1, of_train)
 
 
 def _validation_factor(data: AtomicDataModule) -> int:
@@ -197,7 +200,8 @@ def _optimizer_bytes(module: PotentialModule) -> int:
 def _kept_bytes(data: AtomicDataModule) -> int:
     """Graphs of sets in memory, which are kept once they are made, in each process that makes batches."""
     total = 0
-    for records, edges in ((data.met_records, data.train_edges), (data.val_records, data.val_edges)):
+    both = data.records
+    for records, edges in ((both.train, both.train_edges), (both.val, both.val_edges)):
         if store_of(records) is None:
             total += EDGE_BYTES * int(edges.sum()) + ATOM_BYTES * int(records.atoms.sum())
     return total * max(1, data.num_workers)
@@ -213,9 +217,10 @@ class _Steps:
 
     def __init__(self, module: PotentialModule, data: AtomicDataModule, device: torch.device) -> None:
         self.module, self.data, self.device = module, data, device
-        frames = np.random.default_rng(data.seed).permutation(len(data.train_edges))[:WINDOW]
-        self.frames = frames[data.train_edges[frames] > 0]
-        self.smallest = max(SMALLEST, int(np.median(data.train_edges[self.frames])))
+        edges = data.records.train_edges
+        frames = np.random.default_rng(data.seed).permutation(len(edges))[:WINDOW]
+        self.frames = frames[edges[frames] > 0]
+        self.smallest = max(SMALLEST, int(np.median(edges[self.frames])))
 
     def of(self, edges: int) -> Callable[[], object]:
         """Prepare the batches of a budget; the function returned takes the steps."""
@@ -235,15 +240,15 @@ class _Steps:
         return run
 
     def _worst(self, edges: int) -> list[Batch]:
-        own = self.data.train_edges
+        own = self.data.records.train_edges
         frames = self.frames[own[self.frames] <= edges]
         frames = np.tile(frames, -(-2 * edges // int(own[frames].sum())))
-        columns = columns_of(self.data.met_records)[frames]
+        columns = columns_of(self.data.records.train)[frames]
         plan = Planner(columns, own[frames], Budget(edges=edges), self.data.seed).in_order(1)
         steps = [plan.batch(step, 0) for step in range(len(plan))]
         worst = {int(np.argmax([counts[step].sum() for step in steps])) for counts in (own[frames], columns.atoms)}
         labels = columns.label_counts()
-        batches = BatchDataset(self.data.examples(self.data.met_records, keep=True))  # for this budget alone
+        batches = BatchDataset(self.data.examples(self.data.records.train, keep=True))  # for this budget alone
         planned = [PlannedBatch(frames[steps[i]], labels[steps[i]].sum(axis=0), counts=True) for i in sorted(worst)]
         return [move_data_to_device(batches[batch], self.device) for batch in planned]
 

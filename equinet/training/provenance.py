@@ -16,7 +16,7 @@ import yaml
 import equinet
 from equinet.data import StressCheck
 from equinet.files import replacing
-from equinet.training.datamodule import AtomicDataModule
+from equinet.training.records import RunRecords
 from equinet.training.run_directory import RunDirectory
 
 
@@ -59,18 +59,16 @@ def commit() -> str | None:
         return None
 
 
-def collect_provenance(
-    data: AtomicDataModule, configuration: dict[str, Any], check: StressCheck | None
-) -> dict[str, Any]:
+def collect_provenance(records: RunRecords, configuration: dict[str, Any], check: StressCheck | None) -> dict[str, Any]:
     """What is kept with a model: files and how they were read, statistics, configuration, versions. JSON-able."""
     return {
         "data": {
-            name: {"file": str(path), "sha256": data.checksums[name], **data.readings[name].to_dict()}
-            for name, path in data.files.items()
+            name: {"file": str(path), "sha256": records.checksums[name], **records.readings[name].to_dict()}
+            for name, path in records.files.items()
         },
         "stress_check": None if check is None else check.line(),
-        "statistics": data.statistics.to_dict(),
-        "parent": None if data.start is None else dict(data.start.provenance),
+        "statistics": records.statistics.to_dict(),
+        "parent": None if records.start is None else dict(records.start.provenance),
         "config": configuration,
         "versions": versions(),
     }

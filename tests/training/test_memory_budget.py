@@ -101,7 +101,7 @@ def test_half_the_memory_gives_half_the_budget_and_nothing_changes(large_config,
         cli = TrainCLI(["--config", str(large_config)])
         before = {name: tensor.clone() for name, tensor in cli.model.state_dict().items()}
         data = cli.datamodule
-        assert len(data.train_edges) == len(data.val_edges) == 20  # counted once, as without measuring
+        assert len(data.records.train_edges) == len(data.records.val_edges) == 20  # counted once, as without measuring
         modes = [part.training for part in cli.model.modules()]
         states = random_states()
         found = []
