@@ -32,7 +32,7 @@ labels; info says where each frame is from, its rank and its error bars. Label i
 EXAMPLE = """equinet select model.safetensors runs/*.extxyz --uncertainty bars.safetensors --labelled train.extxyz \\
       -n 25 -o label.extxyz"""
 SUFFIXES = (".extxyz", ".xyz", ".traj")
-STALE = ("momenta", "forces_std", "support", "energy_std", "stress_std")
+STALE = ("momenta", "masses", "forces_std", "support", "energy_std", "stress_std")
 """Of a frame as dynamics left it; not of the structure."""
 
 
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FRAMES",
         nargs="+",
         type=Path,
-        help="trajectories and other files that ASE reads, stores, folders of equinet md",
+        help="trajectories (extxyz, HDF5) and other files that equinet reads, stores, folders of equinet md",
     )
     parser.add_argument(
         "--uncertainty", metavar="FILE", type=Path, required=True, help="of the model, made by equinet uncertainty"
@@ -188,9 +188,7 @@ def _files(path: Path) -> list[Path]:
 
     if not path.is_dir() or is_store(path):
         return [path]
-    if any(path.glob("*.h5")):
-        raise InputError(f"{path}: trajectories in HDF5 cannot be read; run equinet md with --format extxyz")
-    return sorted(file for file in path.iterdir() if file.suffix in SUFFIXES) or [path]
+    return sorted(file for file in path.iterdir() if file.suffix in (*SUFFIXES, ".h5")) or [path]
 
 
 def _write(selection: "Selection", pool: _Frames, output: Path) -> None:

@@ -19,8 +19,8 @@ def iterate_atoms(
     Formats that ASE itself reads whole (json, for instance) are in memory as long as they are read.
 
     Args:
-        path: any format ASE knows, also compressed (.gz, .bz2, .xz); ASE databases (.db, .aselmdb); DeePMD-kit
-            folders; n2p2 and MTP files.
+        path: any format ASE knows, also compressed (.gz, .bz2, .xz); ASE databases (.db, .aselmdb); trajectories of
+            torch-sim (.h5, .hdf5, .h5md); DeePMD-kit folders; n2p2 and MTP files.
         options: what such files leave open.
         start: the first frame wanted, counted from 0.
 

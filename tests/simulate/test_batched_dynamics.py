@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.build import bulk as crystal
 from ase.io import read
 
+from equinet.data import read_atoms
 from equinet.errors import InputError
 from equinet.files import WriteError
 from equinet.simulate import Calculator, Ensemble, thermalize
@@ -99,6 +100,13 @@ def test_hdf5_has_the_same_frames(tmp_path):
             np.testing.assert_allclose(file.get_array("potential_energy"), energies, atol=1e-6)
             assert file.get_steps("positions").tolist() == [0, 10, 20]
             np.testing.assert_array_equal(np.ravel(file.get_array("pbc")), frames[0].pbc)
+        again = [atoms for _, atoms in read_atoms(tmp_path / "h5md" / f"{index}.h5")]
+        assert [atoms.info["step"] for atoms in again] == [0, 10, 20]
+        for atoms, frame in zip(again, frames, strict=True):
+            np.testing.assert_allclose(atoms.positions, frame.positions, atol=1e-8)
+            np.testing.assert_allclose(atoms.cell.array, frame.cell.array, atol=1e-8)
+            np.testing.assert_array_equal(atoms.numbers, frame.numbers)
+            np.testing.assert_array_equal(atoms.pbc, frame.pbc)
 
 
 class Killed(Exception):  # noqa: N818

@@ -270,6 +270,29 @@ def test_chosen_frames_are_written_without_labels(run, command, made, tmp_path):
     assert figure.stat().st_size > 10_000
 
 
+def test_trajectories_in_hdf5_are_chosen_from_as_well(run, command, tmp_path):  # noqa: F811
+    """A folder of `equinet md --format h5md`: the frames that extended XYZ would have given."""
+    torch_sim = pytest.importorskip("torch_sim", reason="torch-sim is not installed (the extra 'torchsim')")
+    from torch_sim.trajectory import TorchSimTrajectory
+
+    frames = [structure(seed) for seed in range(300, 312)]
+    (tmp_path / "h5").mkdir()
+    with TorchSimTrajectory(tmp_path / "h5" / "0.h5", mode="w", coerce_to_float32=False) as file:
+        for number, atoms in enumerate(frames):
+            state = torch_sim.io.atoms_to_state(atoms, torch.device("cpu"), torch.float64)
+            state.velocities = torch.zeros_like(state.positions)
+            file.write_state(state, 10 * number, save_velocities=True)
+    chosen = []
+    for place in (written(tmp_path / "frames.extxyz", frames), tmp_path / "h5"):
+        output = tmp_path / "label.extxyz"
+        assert run(*command, place, "-n", 4, "-o", output)[0] == 0
+        chosen.append(ase.io.read(output, ":"))
+        assert all(set(atoms.arrays) == {"numbers", "positions"} for atoms in chosen[-1])
+    for one, other in zip(*chosen, strict=True):
+        assert one.info["step"] == other.info["step"]
+        np.testing.assert_allclose(one.positions, other.positions, atol=1e-7)
+
+
 def test_fewer_than_wanted_are_said(run, fails, command, tmp_path):  # noqa: F811
     frames = written(tmp_path / "few.extxyz", [structure(300), structure(301), structure(300)])
     output = tmp_path / "label.extxyz"
@@ -297,8 +320,8 @@ def test_bad_input_is_one_line(fails, run, command, made, tmp_path):  # noqa: F8
     labelled = written(tmp_path / "gold.extxyz", [structure(2), foreign])
     assert f"{labelled}: frame 1: " in fails(*command, frames, *options, "--labelled", labelled)
     (tmp_path / "h5").mkdir()
-    (tmp_path / "h5" / "0.h5").touch()
-    assert "with --format extxyz" in fails(*command, tmp_path / "h5", *options)
+    (tmp_path / "h5" / "0.h5").write_text("nothing")
+    assert f"{tmp_path}/h5/0.h5: cannot be read as HDF5" in fails(*command, tmp_path / "h5", *options)
     other = ["select", made / "other.safetensors", frames, "--uncertainty", made / "bars.safetensors"]
     assert "was made for another model" in fails(*other, *options)
     code, _, err = run(*command, frames, "-n", 0, "-o", tmp_path / "label.extxyz")

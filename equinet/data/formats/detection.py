@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.io import iread
 from ase.io.formats import UnknownFileTypeError, filetype, open_with_compression
 
-from equinet.data.formats import database, deepmd, extxyz, mtp, n2p2
+from equinet.data.formats import database, deepmd, extxyz, mtp, n2p2, torchsim_hdf5
 from equinet.data.formats.options import FormatOptions
 
 Reader = Callable[[Path, FormatOptions, int], Iterator[Atoms]]
@@ -39,6 +39,8 @@ def detect_format(path: Path, options: FormatOptions) -> Format:
         return Format("ASE database", database.read)
     if path.suffix == ".aselmdb":
         return Format("ASE database in LMDB", database.read_lmdb)
+    if path.suffix in torchsim_hdf5.SUFFIXES:
+        return Format("torch-sim HDF5", torchsim_hdf5.read)
     first = _first_line(path)
     if first == "BEGIN_CFG":
         return Format("MTP cfg", mtp.read, "eV, Angstrom; PlusStress = -volume * stress in eV")

@@ -1,7 +1,4 @@
-"""Frames of a trajectory as analyses want them: one at a time, the same atoms in each, with the time where it is known.
-
-Anything ASE reads frame by frame is streamed, and torch-sim's HDF5 files (:mod:`.torchsim_hdf5`).
-"""
+"""Frames of a trajectory as analyses want them: one at a time, the same atoms in each, with the time where it is known."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +11,6 @@ from numpy.typing import NDArray
 
 from equinet.data.files import iterate_atoms
 from equinet.errors import InputError
-from equinet.simulate.analysis import torchsim_hdf5
 
 Array = NDArray[np.float64]
 
@@ -83,7 +79,7 @@ class Trajectory:
         """
         numbers = None
         stop = None if self.stop is None else self.stop - self.start
-        for number, atoms, step in islice(self._read(), 0, stop, self.every):
+        for number, atoms in islice(iterate_atoms(self.path, start=self.start), 0, stop, self.every):
             if numbers is None:
                 numbers = atoms.numbers
             elif not np.array_equal(numbers, atoms.numbers):
@@ -91,21 +87,14 @@ class Trajectory:
                     f"{self.path} frame {number}: not the atoms of the frames before, in the same order; a trajectory "
                     "of one system is needed (--start, --stop)"
                 )
-            yield self._frame(number, atoms, step)
+            yield self._frame(number, atoms)
         if numbers is None:
             raise InputError(f"{self.path}: no frames from number {self.start} on; give a smaller --start")
 
-    def _read(self) -> Iterator[tuple[int, Atoms, int | None]]:
-        if self.path.suffix in torchsim_hdf5.SUFFIXES:
-            yield from torchsim_hdf5.read(self.path, self.start)
-            return
-        for number, atoms in iterate_atoms(self.path, start=self.start):
-            step = atoms.info.get("step")
-            yield number, atoms, int(step) if isinstance(step, int | np.integer) else None
-
-    def _frame(self, number: int, atoms: Atoms, step: int | None) -> Frame:
-        if step is None and self.interval is not None:
-            step = number * self.interval
+    def _frame(self, number: int, atoms: Atoms) -> Frame:
+        step = atoms.info.get("step")
+        if not isinstance(step, int | np.integer):
+            step = None if self.interval is None else number * self.interval
         time = atoms.info.get("time_ps")
         if time is None and step is not None and self.timestep_fs is not None:
             time = step * self.timestep_fs / 1000

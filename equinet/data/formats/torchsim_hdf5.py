@@ -8,30 +8,26 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from equinet.data.formats.options import FormatOptions
 from equinet.errors import InputError
 
 SUFFIXES = (".h5", ".hdf5", ".h5md")
 _NEEDED = ("positions", "atomic_numbers", "cell", "pbc", "masses")
 
 
-def read(path: Path, start: int = 0) -> Iterator[tuple[int, Atoms, int]]:
-    """Number, structure and step of each frame.
+def read(path: Path, options: FormatOptions, start: int) -> Iterator[Atoms]:
+    """Structures from frame ``start`` on, of the file of one system; ``info["step"]`` is the step of the dynamics.
 
-    Args:
-        path: of the file of one system. Velocities where the reporter was told to save them
-            (``state_kwargs={"save_velocities": True}``); the energy where a property of the name ``potential_energy``
-            or ``energy`` was reported at the same steps.
-        start: the first frame wanted.
+    With velocities where the reporter was told to save them (``state_kwargs={"save_velocities": True}``), and the
+    energy where a property of the name ``potential_energy`` or ``energy`` was reported at the same steps.
 
     Raises:
-        InputError: h5py is missing; the file is not there, cannot be read, or is not of this kind.
+        InputError: h5py is missing; the file cannot be read, or is not of this kind.
     """
     try:
         import h5py
     except ImportError:
         raise InputError(f"{path}: HDF5 files need h5py; pip install 'equinet-mlip[properties]'") from None
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; check the path")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -55,10 +51,10 @@ def read(path: Path, start: int = 0) -> Iterator[tuple[int, Atoms, int]]:
             atoms.set_masses(_of(data["masses"], number))
             if "velocities" in data:
                 atoms.set_velocities(data["velocities"][number])  # ASE's unit, as torch-sim's
-            step = int(steps[number])
+            step = atoms.info["step"] = int(steps[number])
             if step in energies:
                 atoms.calc = SinglePointCalculator(atoms, energy=energies[step])
-            yield number, atoms, step
+            yield atoms
 
 
 def _of(array: Any, number: int) -> Any:
