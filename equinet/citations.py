@@ -301,6 +301,24 @@ BAROSTAT = Citation(
     },
 )
 
+FLEXIBLE_BAROSTAT = Citation(
+    "deltatto_molecular_2022",
+    "article",
+    "constant pressure, flexible cells",
+    "V. Del Tatto, P. Raiteri, M. Bernetti, G. Bussi, Appl. Sci. 12, 1139 (2022), doi:10.3390/app12031139",
+    {
+        "author": "Del Tatto, Vittorio and Raiteri, Paolo and Bernetti, Mattia and Bussi, Giovanni",
+        "title": "Molecular Dynamics of Solids at Constant Pressure and Stress Using Anisotropic Stochastic Cell "
+        "Rescaling",
+        "journal": "Applied Sciences",
+        "volume": "12",
+        "number": "3",
+        "pages": "1139",
+        "year": "2022",
+        "doi": "10.3390/app12031139",
+    },
+)
+
 PHONOPY = Citation(
     "togo_implementation_2023",
     "article",
@@ -338,7 +356,8 @@ PHONOPY_APPLIED = Citation(
 
 CITATIONS = (
     *(EQUINET, NEQUIP, MODALS, SEVENNET, ZBL, E3NN, ASE, GFN2, PYSCF),
-    *(TORCHSIM, BUSSI, NOSE_HOOVER, BAROSTAT, LAST_LAYER, SHRINKAGE, PHONOPY, PHONOPY_APPLIED),
+    *(TORCHSIM, BUSSI, NOSE_HOOVER, BAROSTAT, FLEXIBLE_BAROSTAT),
+    *(LAST_LAYER, SHRINKAGE, PHONOPY, PHONOPY_APPLIED),
 )
 """All of them, in the order in which they are printed."""
 
@@ -347,6 +366,7 @@ FEATURES = {
     "bussi": (BUSSI,),
     "nose-hoover": (NOSE_HOOVER,),
     "npt": (BAROSTAT,),
+    "flexible": (BAROSTAT, FLEXIBLE_BAROSTAT),
     "last-layer": (LAST_LAYER,),
     "committee": (SHRINKAGE,),
     "phonons": (PHONOPY, PHONOPY_APPLIED),

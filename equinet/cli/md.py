@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HELP = "run molecular dynamics: constant energy (nve), temperature (nvt) or pressure (npt)"
 DESCRIPTION = """Run molecular dynamics at constant energy (velocity Verlet), temperature (Langevin, Bussi or
-Nose-Hoover), or temperature and pressure (one of these thermostats and stochastic rescaling of the cell, isotropic).
+Nose-Hoover), or temperature and pressure (one of these thermostats and stochastic rescaling of the cell).
 
 One structure runs in ASE and gives a trajectory. Several (more files, or --frame :) run together in torch-sim, and
 give a folder with a trajectory each and summary.json; one that cannot be or that explodes is named, and the rest go on.
@@ -54,6 +54,7 @@ def main(argv: list[str]) -> int:
         arguments.friction,
         arguments.thermostat_time,
         arguments.pressure,
+        arguments.barostat,
         arguments.barostat_time,
         arguments.compressibility,
         seed=arguments.seed,
@@ -93,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
         help="of nvt and npt (default: langevin)",
     )
     parser.add_argument("--pressure", type=float, default=0.0, metavar="GPA", help="of npt, GPa (default: 0)")
+    parser.add_argument(
+        "--barostat",
+        choices=("isotropic", "flexible"),
+        default="isotropic",
+        help="of npt: the volume alone, or lengths and angles of the cell, for solids (default: isotropic)",
+    )
     parser.add_argument("--timestep", type=float, required=True, metavar="FS", help="time step, fs")
     parser.add_argument("--steps", type=positive_integer, required=True, metavar="N", help="number of steps")
     parser.add_argument(

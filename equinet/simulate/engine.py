@@ -37,17 +37,20 @@ class Engine(Protocol):
     def finite(self) -> NDArray[np.bool_]:
         """Whether energy and forces are numbers, [B]."""
 
-    def volumes(self) -> Array:
-        """Of the cells, [B]."""
+    def kinetic_tensors(self) -> Array:
+        """Sums of momentum times velocity, [B, 3, 3] eV; half the trace is the kinetic energy."""
+
+    def cells(self) -> Array:
+        """Lattice vectors in rows, [B, 3, 3]."""
 
     def virial_pressures(self) -> Array:
-        """Pressure of the potential energy alone, [B] eV/Angstrom^3."""
+        """Pressure of the potential energy alone, [B, 3, 3] eV/Angstrom^3."""
 
     def scale_momenta(self, factors: Array) -> None:
         """Multiply the momenta of each system by its factor, [B]."""
 
-    def scale_lengths(self, factors: Array) -> None:
-        """Multiply cells and positions by a factor for each system, [B], and divide momenta by it."""
+    def deform(self, deformations: Array) -> None:
+        """Multiply cells and positions by a symmetric matrix for each system, [B, 3, 3], momenta by its inverse."""
 
     def snapshot(self) -> Any:
         """What :meth:`frame` can make a structure of, later."""
@@ -106,23 +109,28 @@ class AseEngine:
         values = (self.potential(), self.kinetic(), self.atoms.get_forces())
         return np.array([all(np.isfinite(each).all() for each in values)])
 
-    def volumes(self) -> Array:
+    def kinetic_tensors(self) -> Array:
         """See :class:`Engine`."""
-        return np.array([abs(np.linalg.det(self.atoms.cell))])
+        return (self.atoms.get_momenta().T @ self.atoms.get_velocities())[None]
+
+    def cells(self) -> Array:
+        """See :class:`Engine`."""
+        return self.atoms.cell.array[None].copy()
 
     def virial_pressures(self) -> Array:
         """See :class:`Engine`."""
-        return np.array([-np.mean(self.atoms.get_stress()[:3])])
+        return -self.atoms.get_stress(voigt=False)[None]
 
     def scale_momenta(self, factors: Array) -> None:
         """See :class:`Engine`."""
         if factors[0] != 1.0:
             self.atoms.set_momenta(self.atoms.get_momenta() * factors[0])
 
-    def scale_lengths(self, factors: Array) -> None:
+    def deform(self, deformations: Array) -> None:
         """See :class:`Engine`."""
-        self.atoms.set_cell(self.atoms.cell * factors[0], scale_atoms=True)
-        self.scale_momenta(1.0 / factors)
+        self.atoms.set_cell(self.atoms.cell.array @ deformations[0])
+        self.atoms.positions = self.atoms.positions @ deformations[0]
+        self.atoms.set_momenta(self.atoms.get_momenta() @ np.linalg.inv(deformations[0]))
 
     def snapshot(self) -> Atoms:
         """See :class:`Engine`."""

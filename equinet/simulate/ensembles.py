@@ -10,8 +10,10 @@ from equinet.errors import InputError
 
 EnsembleName = Literal["nve", "nvt", "npt"]
 ThermostatName = Literal["langevin", "bussi", "nose-hoover"]
+BarostatName = Literal["isotropic", "flexible"]
 ENSEMBLES = ("nve", "nvt", "npt")
 THERMOSTATS = ("langevin", "bussi", "nose-hoover")
+BAROSTATS = ("isotropic", "flexible")
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,8 @@ class Ensemble:
     """What is held constant, and how.
 
     Attributes:
-        name: "nve" (velocity Verlet), "nvt" (a thermostat too), "npt" (a thermostat, and the isotropic barostat of
-            Bernetti and Bussi too).
+        name: "nve" (velocity Verlet), "nvt" (a thermostat too), "npt" (a thermostat, and stochastic cell rescaling
+            too).
         timestep: fs.
         temperature: K, of the Maxwell-Boltzmann start and of the bath. None (nve only): go on with the velocities the
             atoms have.
@@ -29,6 +31,7 @@ class Ensemble:
         friction: of the Langevin bath, 1/fs.
         thermostat_time: of the other thermostats, fs.
         pressure: GPa, of npt.
+        barostat: "isotropic" (the volume alone changes) or "flexible" (lengths and angles of the cell; for solids).
         barostat_time: in which the volume relaxes, fs.
         compressibility: 1/GPa; sets, with barostat_time, how fast the volume moves, not how far it fluctuates. None:
             measured at the start, for each structure.
@@ -46,6 +49,7 @@ class Ensemble:
     friction: float = 0.01
     thermostat_time: float = 100.0
     pressure: float = 0.0
+    barostat: BarostatName = "isotropic"
     barostat_time: float = 1000.0
     compressibility: float | None = None
     barostat_interval: int = 10
@@ -56,6 +60,8 @@ class Ensemble:
             raise InputError(f"unknown ensemble {self.name!r}; there are {', '.join(ENSEMBLES)}")
         if self.thermostat not in THERMOSTATS:
             raise InputError(f"unknown thermostat {self.thermostat!r}; there are {', '.join(THERMOSTATS)}")
+        if self.barostat not in BAROSTATS:
+            raise InputError(f"unknown barostat {self.barostat!r}; there are {', '.join(BAROSTATS)}")
         temperature = self.temperature
         if self.name != "nve" and (temperature is None or not temperature > 0):
             raise InputError(

@@ -10,7 +10,7 @@ from ase import Atoms, units
 from numpy.typing import NDArray
 
 from equinet.errors import InputError
-from equinet.simulate.barostat import CellRescaling
+from equinet.simulate.barostat import CellRescaling, ShapeRescaling
 from equinet.simulate.engine import Engine, State
 from equinet.simulate.ensembles import Ensemble
 from equinet.simulate.thermostats import Bussi, NoseHooverChain, Thermostat
@@ -25,6 +25,8 @@ VOLUMES = (0.4, 4.0)
 """Volume that ends a run, in volumes of the start: the cell has collapsed, or the atoms have flown apart."""
 NAMED = 3
 """Atoms that are named at most, of those with which dynamics explode."""
+NARROWEST = 0.5
+"""Height of a cell that ends a run, in heights of the start: a liquid has no shape, and shears without end."""
 _STRETCH = 5e-3  # of lengths, either way, when the compressibility is measured
 _STIFF, _SOFT = 1e-3, 1.0  # bounds of a compressibility that is measured, 1/GPa: beyond diamond's, beyond a liquid's
 
@@ -69,7 +71,7 @@ class Propagator:
         )
         self._missing = 3 * np.array([len(atoms) for atoms in structures]) - self.freedoms
         self._steps = 0
-        self._volumes = engine.volumes()
+        self._cells = engine.cells()  # at the start
         own = [[]] if streams is None else [[stream] for stream in streams]
         thermal = units.kB * (ensemble.temperature or 0.0)
         time = ensemble.thermostat_time / ensemble.timestep
@@ -81,7 +83,8 @@ class Propagator:
             self.thermostat = NoseHooverChain(self.freedoms, thermal, time)
         self.barostat: CellRescaling | None = None
         if ensemble.name == "npt":
-            self.barostat = CellRescaling(
+            kind = CellRescaling if ensemble.barostat == "isotropic" else ShapeRescaling
+            self.barostat = kind(
                 ensemble.pressure / EV_PER_A3_IN_GPA,
                 thermal,
                 ensemble.barostat_time / (ensemble.timestep * ensemble.barostat_interval),
@@ -92,9 +95,10 @@ class Propagator:
 
     def observe(self) -> Observation:
         """The systems as they are."""
-        potential, kinetic, volumes = self.engine.potential(), self.engine.kinetic(), self.engine.volumes()
+        potential, kinetic, cells = self.engine.potential(), self.engine.kinetic(), self.engine.cells()
         temperatures = 2 * kinetic / (np.maximum(self.freedoms, 1) * units.kB)
-        shrunk = np.divide(volumes, self._volumes, out=np.ones_like(volumes), where=self._volumes > 0)
+        volumes, begun = _volumes(cells), _volumes(self._cells)
+        shrunk = np.divide(volumes, begun, out=np.ones_like(volumes), where=begun > 0)
         failures = {}
         for system in np.flatnonzero(~self.engine.finite()):
             failures[int(system)] = "energy or forces are not finite"
@@ -103,8 +107,14 @@ class Propagator:
         for system in np.flatnonzero((shrunk < VOLUMES[0]) | (shrunk > VOLUMES[1])):
             what = "collapsed" if shrunk[system] < 1 else "flew apart"
             failures.setdefault(
-                int(system), f"the cell {what}: {volumes[system]:.4g} A^3 of {self._volumes[system]:.4g} A^3 are left"
+                int(system), f"the cell {what}: {volumes[system]:.4g} A^3 of {begun[system]:.4g} A^3 are left"
             )
+        if isinstance(self.barostat, ShapeRescaling):
+            for system in np.flatnonzero((_heights(cells) < NARROWEST * _heights(self._cells)).any(axis=1)):
+                failures.setdefault(
+                    int(system),
+                    "the cell was sheared away; a liquid has no shape, and needs the isotropic barostat",
+                )
         return Observation(potential, kinetic, temperatures, volumes, self.engine.snapshot(), failures)
 
     def advance(self, before: Observation) -> Observation:
@@ -127,7 +137,7 @@ class Propagator:
     def keep(self, systems: NDArray[np.int64]) -> None:
         """Go on with some of the systems; the engine was told already."""
         self.freedoms, self._missing = self.freedoms[systems], self._missing[systems]
-        self._volumes = self._volumes[systems]
+        self._cells = self._cells[systems]
         for bath in (self.thermostat, self.barostat):
             if bath is not None:
                 bath.drop(systems)
@@ -135,7 +145,7 @@ class Propagator:
     def state(self) -> State:
         """What goes on, of engine and baths."""
         baths = {name: None if bath is None else bath.state() for name, bath in self._baths().items()}
-        return {"engine": self.engine.state(), "baths": baths, "steps": self._steps, "volumes": self._volumes.tolist()}
+        return {"engine": self.engine.state(), "baths": baths, "steps": self._steps, "cells": self._cells.tolist()}
 
     def restore(self, state: State) -> None:
         """Go on from it."""
@@ -143,18 +153,18 @@ class Propagator:
         for name, bath in self._baths().items():
             if bath is not None:
                 bath.restore(state["baths"][name])
-        self._steps, self._volumes = int(state["steps"]), np.array(state["volumes"])
+        self._steps, self._cells = int(state["steps"]), np.array(state["cells"])
 
     def _baths(self) -> dict[str, Any]:
         return {"thermostat": self.thermostat, "barostat": self.barostat}
 
     def _step(self) -> None:
         if self.barostat is not None and self._steps % self.ensemble.barostat_interval == 0:
-            volumes = self.engine.volumes()
+            volumes = _volumes(self.engine.cells())
             # the centre of mass, which rests, counts as in the textbook's ensemble: as if it moved at the temperature
-            kinetic = 2 * self.engine.kinetic() + self._missing * self.barostat.thermal_energy
-            pressures = self.engine.virial_pressures() + kinetic / (3 * volumes)
-            self.engine.scale_lengths(self.barostat.factors(pressures, volumes))
+            resting = (self._missing * self.barostat.thermal_energy / 3)[:, None, None] * np.eye(3)
+            kinetic = (self.engine.kinetic_tensors() + resting) / volumes[:, None, None]
+            self.engine.deform(self.barostat.deformations(self.engine.virial_pressures() + kinetic, volumes))
         if self.thermostat is not None:
             self.engine.scale_momenta(self.thermostat.before(self.engine.kinetic()))
         self.engine.step()
@@ -166,14 +176,26 @@ class Propagator:
         """Of each system, Angstrom^3/eV: given, or from the pressure of a cell a little larger and a little smaller."""
         if self.ensemble.compressibility is not None:
             return np.full(len(self.freedoms), self.ensemble.compressibility * EV_PER_A3_IN_GPA)
-        large, small = np.full(len(self.freedoms), 1 + _STRETCH), np.full(len(self.freedoms), 1 - _STRETCH)
-        self.engine.scale_lengths(large)
-        outward = self.engine.virial_pressures()
-        self.engine.scale_lengths(small / large)
-        inward = self.engine.virial_pressures()
-        self.engine.scale_lengths(1 / small)
+        large, small = 1 + _STRETCH, 1 - _STRETCH
+        outward, inward = (self._pressures_after(factor) for factor in (large, small / large))
+        self._pressures_after(1 / small)
         moduli = (inward - outward) * EV_PER_A3_IN_GPA / (3 * 2 * _STRETCH)  # dV/V is three times dL/L
         return np.clip(1 / np.maximum(moduli, 1e-9), _STIFF, _SOFT) * EV_PER_A3_IN_GPA
+
+    def _pressures_after(self, factor: float) -> Array:
+        """Of the potential energy, [B], after all lengths have been multiplied."""
+        self.engine.deform(np.tile(factor * np.eye(3), (len(self.freedoms), 1, 1)))
+        return np.trace(self.engine.virial_pressures(), axis1=1, axis2=2) / 3
+
+
+def _volumes(cells: Array) -> Array:
+    return np.abs(np.linalg.det(cells))
+
+
+def _heights(cells: Array) -> Array:
+    """Distances between opposite faces, [B, 3]."""
+    areas = np.linalg.norm(np.cross(np.roll(cells, -1, axis=1), np.roll(cells, -2, axis=1)), axis=2)
+    return _volumes(cells)[:, None] / areas
 
 
 def atoms_to_blame(frame: Atoms, now: Atoms | None = None) -> str:

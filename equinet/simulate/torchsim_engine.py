@@ -84,33 +84,39 @@ class TorchSimEngine:
         each = 0.5 * (self._state.momenta**2).sum(dim=1) / self._state.masses
         return _numpy(self._sum(each))
 
+    def kinetic_tensors(self) -> Array:
+        """See :class:`Engine`."""
+        momenta = self._state.momenta
+        return _numpy(self._sum(momenta[:, :, None] * momenta[:, None, :] / self._state.masses[:, None, None]))
+
     def finite(self) -> NDArray[np.bool_]:
         """See :class:`Engine`."""
         wrong = ~(self._state.forces.isfinite() & self._state.momenta.isfinite()).all(dim=1)
         good = (self._sum(wrong.to(self._state.energy.dtype)) == 0) & self._state.energy.isfinite()
         return good.cpu().numpy()
 
-    def volumes(self) -> Array:
+    def cells(self) -> Array:
         """See :class:`Engine`."""
-        return _numpy(torch.linalg.det(self._state.cell).abs())
+        return _numpy(self._state.cell.mT)
 
     def virial_pressures(self) -> Array:
         """See :class:`Engine`."""
-        return _numpy(-self._results["stress"].diagonal(dim1=1, dim2=2).mean(dim=1))
+        return _numpy(-self._results["stress"])
 
     def scale_momenta(self, factors: Array) -> None:
         """See :class:`Engine`."""
         if (factors != 1.0).any():
             self._state.momenta = self._state.momenta * self._of_atoms(factors)
 
-    def scale_lengths(self, factors: Array) -> None:
+    def deform(self, deformations: Array) -> None:
         """See :class:`Engine`."""
-        each = torch.as_tensor(factors, dtype=self._state.cell.dtype, device=self._state.cell.device)
-        self._state.cell = self._state.cell * each[:, None, None]
-        self._state.positions = self._state.positions * self._of_atoms(factors)
-        self.scale_momenta(1.0 / factors)
-        results = self._evaluate(self._state)
-        self._state.energy, self._state.forces = results["energy"], results["forces"]
+        state = self._state
+        each = torch.as_tensor(deformations, dtype=state.cell.dtype, device=state.cell.device)
+        state.cell = each @ state.cell  # columns are lattice vectors
+        state.positions = self._turned(state.positions, each)
+        state.momenta = self._turned(state.momenta, torch.linalg.inv(each))
+        results = self._evaluate(state)
+        state.energy, state.forces = results["energy"], results["forces"]
 
     def snapshot(self) -> Snapshot:
         """See :class:`Engine`."""
@@ -189,7 +195,12 @@ class TorchSimEngine:
         return _Remembering(self._model, self._evaluate)
 
     def _sum(self, per_atom: Tensor) -> Tensor:
-        return torch.zeros_like(self._state.energy).index_add(0, self._state.system_idx, per_atom)
+        zeros = per_atom.new_zeros(len(self), *per_atom.shape[1:])
+        return zeros.index_add(0, self._state.system_idx, per_atom)
+
+    def _turned(self, vectors: Tensor, matrices: Tensor) -> Tensor:
+        """Vectors of the atoms, [N, 3], times the matrix of their system, [B, 3, 3]."""
+        return (vectors[:, None, :] @ matrices[self._state.system_idx]).squeeze(1)
 
     def _of_atoms(self, per_system: Array) -> Tensor:
         values = torch.as_tensor(per_system, dtype=self._state.momenta.dtype, device=self._state.momenta.device)

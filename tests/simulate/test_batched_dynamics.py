@@ -63,8 +63,9 @@ def alone(index, atoms, ensemble, steps):
         (mixed, {"name": "nvt", "thermostat": "bussi"}),
         (mixed, {"name": "nvt", "thermostat": "nose-hoover", "thermostat_time": 20.0}),
         (crystals, {"name": "npt", "thermostat": "bussi", "pressure": 5.0, "barostat_time": 200.0}),
+        (crystals, {"name": "npt", "thermostat": "bussi", "barostat": "flexible", "barostat_time": 200.0}),
     ],
-    ids=["nve", "bussi", "nose-hoover", "npt"],
+    ids=["nve", "bussi", "nose-hoover", "npt", "flexible"],
 )
 def test_a_batch_moves_as_each_does_in_ase(tmp_path, structures, ensemble):
     from torch_sim import TorchSimTrajectory

@@ -20,6 +20,7 @@ from equinet.files import WriteError
 from equinet.simulate import Calculator, Ensemble, ExplosionError, run_md, structures, thermalize
 from equinet.simulate.dynamics import run_ensemble
 from equinet.simulate.velocities import degrees_of_freedom
+from equinet.units import EV_PER_A3_IN_GPA
 
 
 def copper(repeat=2):
@@ -37,6 +38,7 @@ ENSEMBLES = {
     "nose-hoover": {"name": "nvt", "thermostat": "nose-hoover"},
     "npt": {"name": "npt", "thermostat": "bussi", "pressure": 2.0, "barostat_time": 100.0, "barostat_interval": 3},
 }
+ENSEMBLES["flexible"] = ENSEMBLES["npt"] | {"barostat": "flexible"}
 
 
 @pytest.mark.parametrize("name", ENSEMBLES)
@@ -128,6 +130,39 @@ def test_a_collapsing_cell_stops_the_run(tmp_path):
     assert read(output).get_volume() > 0.4 * copper(1).get_volume()
 
 
+def test_a_flexible_cell_comes_to_rest_and_an_isotropic_one_keeps_its_shape(tmp_path):
+    """A cubic crystal that was stretched and sheared is cubic again, and its mean stress is the pressure."""
+    start = copper()
+    start.set_cell(start.cell.array @ [[1.04, 0.03, 0.0], [0.0, 0.98, 0.0], [0.0, 0.0, 0.98]], scale_atoms=True)
+    found = {}
+    for barostat in ("isotropic", "flexible"):
+        cells, stresses = [], []
+        settings = {"thermostat": "bussi", "barostat": barostat, "barostat_time": 40.0, "barostat_interval": 2}
+        settings |= {"output": tmp_path / f"{barostat}.extxyz", "interval": 2}
+        run_md(start, EMT(), ensemble="npt", timestep=4.0, steps=600, temperature=30, **settings)
+        for frame in read(settings["output"], "150:"):
+            cells.append(frame.cell.cellpar())
+            stresses.append(frame.get_stress(include_ideal_gas=True))
+        found[barostat] = np.mean(cells, axis=0), np.mean(stresses, axis=0) * EV_PER_A3_IN_GPA
+    shape, stress = found["isotropic"]
+    begun = start.cell.cellpar()
+    np.testing.assert_allclose(shape[:3] / shape[0], begun[:3] / begun[0], rtol=1e-9)
+    np.testing.assert_allclose(shape[3:], begun[3:], rtol=1e-9)
+    assert abs(stress).max() > 2.0
+    shape, stress = found["flexible"]
+    # at 30 K the strains of so few atoms fluctuate by 0.005, about means of some three independent moments
+    np.testing.assert_allclose(shape[:3] / shape[:3].mean(), 1.0, atol=0.01)
+    np.testing.assert_allclose(shape[3:], 90.0, atol=0.5)
+    assert abs(stress).max() < 0.6
+
+
+def test_what_has_no_shape_is_stopped():
+    settings = {"thermostat": "bussi", "barostat": "flexible", "barostat_time": 100.0, "barostat_interval": 1}
+    ideal = {"pressure": 4 * units.kB * 300 / copper(1).get_volume() * EV_PER_A3_IN_GPA, "compressibility": 3.0}
+    with pytest.raises(ExplosionError, match="a liquid has no shape, and needs the isotropic barostat"):
+        run_md(copper(1), Soft(), ensemble="npt", timestep=2.0, steps=3000, temperature=300, **settings, **ideal)
+
+
 class Soft(ASECalculator):
     """Matter that resists nothing."""
 
@@ -182,6 +217,7 @@ def test_the_thermostats_are_ase_s_with_the_right_degrees_of_freedom():
         ({"thermostat": "magic"}, "thermostat"),
         ({"thermostat_time": 0.0}, "thermostat time"),
         ({"barostat_time": -1.0}, "barostat time"),
+        ({"barostat": "cubic"}, "unknown barostat 'cubic'; there are isotropic, flexible"),
         ({"compressibility": 0.0}, "compressibility"),
         ({"pressure": float("nan")}, "pressure"),
     ],

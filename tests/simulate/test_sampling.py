@@ -73,7 +73,7 @@ def sampled(ensemble, rest, samples, apart, **start):
             propagator._step()
             if step > rest and (step - rest) % apart == 0:
                 engine = propagator.engine
-                taken.append((engine.kinetic(), engine.potential(), engine.volumes()))
+                taken.append((engine.kinetic(), engine.potential(), np.linalg.det(engine.cells())))
     values = np.moveaxis(np.array(taken), 1, 0)
     for value in values:
         if np.ptp(value) > 1e-6:  # a volume may be held

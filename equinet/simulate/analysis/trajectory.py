@@ -1,4 +1,4 @@
-"""Frames of a trajectory as analyses want them: one at a time, the same atoms in each, with the time where it is known."""
+"""Frames of a trajectory as analyses want them: one at a time, the same atoms in each, with the time if it is known."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
