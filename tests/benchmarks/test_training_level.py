@@ -75,8 +75,11 @@ def test_what_is_near_enough():
 
 
 def test_the_page_says_what_is_off():
-    found = {"dft": (481.0, 165.0, 108.0), "potential": (451.0, 164.0, 109.0), "experiment": (463.7, 157.8, None)}
-    found |= {"potential_on_the_frames": (460.0, 164.0, 108.0), "dft_from_energies": (472.0, None, 106.0)}
-    text = page({"Mo": found})
-    assert "| Mo | C11 | 481.0 (472.0) | 451.0 (460.0) | -30.0, -6.2% | no | 463.7 |" in text
-    assert "| Mo | C12 | 165.0 | 164.0 (164.0) | -1.0, -0.6% | yes | 157.8 |" in text
+    own, frames = ((451.0, 164.0, 109.0), (461.0, 164.0, 109.0)), (460.0, 164.0, 108.0)
+    seeds = {number: {"own": each, "on_the_frames": frames} for number, each in enumerate(own)}
+    found = {"dft": (481.0, 165.0, 108.0), "dft_from_energies": (472.0, None, 106.0), "seeds": seeds}
+    text = page({"Mo": found | {"experiment": (463.7, 157.8, None)}})
+    assert (
+        "| Mo | C11 | 481.0 (472.0) | 456.0 (451.0 to 461.0) | -25.0, -5.2% | 1 of 2 | 460.0 (460.0 to 460.0) | 463.7 |"
+    ) in text
+    assert "| Mo | C12 | 165.0 | 164.0 (164.0 to 164.0) | -1.0, -0.6% | 2 of 2 |" in text
