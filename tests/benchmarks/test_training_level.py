@@ -80,6 +80,7 @@ def test_the_page_says_what_is_off():
     found = {"dft": (481.0, 165.0, 108.0), "dft_from_energies": (472.0, None, 106.0), "seeds": seeds}
     text = page({"Mo": found | {"experiment": (463.7, 157.8, None)}})
     assert (
-        "| Mo | C11 | 481.0 (472.0) | 456.0 (451.0 to 461.0) | -25.0, -5.2% | 1 of 2 | 460.0 (460.0 to 460.0) | 463.7 |"
+        "| Mo | C11 | 481.0 (472.0) | 456.0 (451.0 to 461.0) | -25.0, -5.2% | 1 of 2 "
+        "| 460.0 (460.0 to 460.0) | 2 of 2 | 463.7 |"
     ) in text
     assert "| Mo | C12 | 165.0 | 164.0 (164.0 to 164.0) | -1.0, -0.6% | 2 of 2 |" in text
