@@ -14,7 +14,7 @@ from equinet.files import replacing
 from equinet.simulate.engine import State
 
 _ENGINE = "engine_"
-_VERSION = 1
+_VERSION = 2
 
 
 def checkpoint_path(output: Path) -> Path:

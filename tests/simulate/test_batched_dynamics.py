@@ -26,6 +26,8 @@ pytest.importorskip("torch_sim", reason="torch-sim is not installed (the extra '
 from equinet import TorchSimModel
 from equinet.simulate.batched_dynamics import BatchedDynamics
 
+FLEXIBLE = {"name": "npt", "thermostat": "bussi", "barostat": "flexible", "barostat_time": 200.0}
+
 
 def mixed():
     """Crystals of 8 and 2 atoms, a slab and a molecule."""
@@ -63,7 +65,7 @@ def alone(index, atoms, ensemble, steps):
         (mixed, {"name": "nvt", "thermostat": "bussi"}),
         (mixed, {"name": "nvt", "thermostat": "nose-hoover", "thermostat_time": 20.0}),
         (crystals, {"name": "npt", "thermostat": "bussi", "pressure": 5.0, "barostat_time": 200.0}),
-        (crystals, {"name": "npt", "thermostat": "bussi", "barostat": "flexible", "barostat_time": 200.0}),
+        (crystals, FLEXIBLE),
     ],
     ids=["nve", "bussi", "nose-hoover", "npt", "flexible"],
 )
@@ -115,10 +117,17 @@ class Killed(Exception):  # noqa: N818
 
 
 @pytest.mark.parametrize(
-    ("thermostat", "form"),
-    [("bussi", "extxyz"), ("langevin", "h5md"), ("nose-hoover", "extxyz"), ("langevin", "extxyz")],
+    ("structures", "ensemble", "form"),
+    [
+        (mixed, {"name": "nvt", "thermostat": "bussi"}, "extxyz"),
+        (mixed, {"name": "nvt", "thermostat": "langevin"}, "h5md"),
+        (mixed, {"name": "nvt", "thermostat": "nose-hoover"}, "extxyz"),
+        (mixed, {"name": "nvt", "thermostat": "langevin"}, "extxyz"),
+        (crystals, FLEXIBLE, "extxyz"),
+    ],
+    ids=["bussi", "langevin-h5md", "nose-hoover", "langevin", "flexible"],
 )
-def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, thermostat, form):
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, structures, ensemble, form):
     def at(mark):
         def kill(done):
             if done >= mark:
@@ -126,15 +135,16 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, thermostat, form):
 
         return kill
 
-    systems = mixed()
+    systems = structures()
     options = {
-        "ensemble": {"name": "nvt", "thermostat": thermostat},
+        "ensemble": ensemble,
         "max_atoms": 12,
         "checkpoint_interval": 8,
         "form": form,
     }
     batch(systems, tmp_path / "whole", steps=30, **options).run()
-    for number, mark in enumerate([35, 70, 105]):  # of 120 steps of systems, in two batches
+    for number, part in enumerate([0.29, 0.58, 0.87]):  # of the steps of all systems, in two batches or more
+        mark = part * 30 * len(systems)
         with pytest.raises(Killed):
             batch(systems, tmp_path / "cut", steps=30, **options).run(number > 0, on_step=at(mark))
         assert (tmp_path / "cut" / "checkpoint.npz").is_file()
