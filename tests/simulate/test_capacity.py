@@ -29,6 +29,11 @@ def crystals(count, repeat):
         yield atoms
 
 
+def within(graphs, limit):
+    edges, atoms = sum(len(graph.senders) for graph in graphs), sum(len(graph.numbers) for graph in graphs)
+    return edges <= limit.edges and atoms <= limit.atoms
+
+
 @pytest.mark.own_process
 def test_limits_bound_the_peak_and_follow_the_memory(potential, monkeypatch):
     sample = [graph_from_atoms(atoms, potential.cutoff) for atoms in crystals(5, 2)]
@@ -45,8 +50,10 @@ def test_limits_bound_the_peak_and_follow_the_memory(potential, monkeypatch):
         assert limit.structures is None
         assert limit.atoms == limit.edges * atoms // edges
         before = held(CPU)
-        (batch, *_) = batched(sample * (limit.edges // (edges // 5) + 1), limit)
-        assert len(batch) == pytest.approx(limit.edges / (edges / 5), abs=1)
+        many = sample * (limit.edges // edges + 2)
+        (batch, *_) = batched(many, limit)
+        assert within(batch, limit)
+        assert not within(many[: len(batch) + 1], limit)
         assert 0.75 * room < peak(CPU, lambda batch=batch: predict_batch(potential, batch)) - before < room
 
 
