@@ -3,9 +3,18 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from equinet.cli.options import add_device_and_dtype, add_modal, add_model, add_seed, positive_integer, verb_parser
+from equinet.cli.options import (
+    add_device_and_dtype,
+    add_modal,
+    add_model,
+    add_seed,
+    given,
+    positive_integer,
+    refuse,
+    verb_parser,
+)
 from equinet.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,17 +56,7 @@ def main(argv: list[str]) -> int:
     from equinet.simulate.output import TRAJECTORY_SUFFIXES
 
     ensemble = Ensemble(
-        arguments.ensemble,
-        arguments.timestep,
-        arguments.temperature,
-        arguments.thermostat,
-        arguments.friction,
-        arguments.thermostat_time,
-        arguments.pressure,
-        arguments.barostat,
-        arguments.barostat_time,
-        arguments.compressibility,
-        seed=arguments.seed,
+        arguments.ensemble, arguments.timestep, arguments.temperature, seed=arguments.seed, **_constants(arguments)
     )
     structures = read_structures(arguments.structures, arguments.frame)
     if len(structures) > 1 and arguments.output.suffix in TRAJECTORY_SUFFIXES:
@@ -90,14 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--thermostat",
         choices=("langevin", "bussi", "nose-hoover"),
-        default="langevin",
         help="of nvt and npt (default: langevin)",
     )
-    parser.add_argument("--pressure", type=float, default=0.0, metavar="GPA", help="of npt, GPa (default: 0)")
+    parser.add_argument("--pressure", type=float, metavar="GPA", help="of npt, GPa (default: 0)")
     parser.add_argument(
         "--barostat",
         choices=("isotropic", "flexible"),
-        default="isotropic",
         help="of npt: the volume alone, or lengths and angles of the cell, for solids (default: isotropic)",
     )
     parser.add_argument("--timestep", type=float, required=True, metavar="FS", help="time step, fs")
@@ -114,21 +111,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--format",
         choices=("extxyz", "h5md"),
-        default="extxyz",
         help="of the trajectories in a folder (default: extxyz)",
     )
     parser.add_argument(
         "--interval", type=positive_integer, default=10, metavar="N", help="steps between frames (default: 10)"
     )
-    parser.add_argument(
-        "--friction", type=float, default=0.01, metavar="X", help="of the Langevin bath, 1/fs (default: 0.01)"
-    )
-    parser.add_argument(
-        "--thermostat-time", type=float, default=100.0, metavar="FS", help="of the other baths, fs (default: 100)"
-    )
-    parser.add_argument(
-        "--barostat-time", type=float, default=1000.0, metavar="FS", help="in which the volume relaxes (default: 1000)"
-    )
+    parser.add_argument("--friction", type=float, metavar="X", help="of the Langevin bath, 1/fs (default: 0.01)")
+    parser.add_argument("--thermostat-time", type=float, metavar="FS", help="of the other baths, fs (default: 100)")
+    parser.add_argument("--barostat-time", type=float, metavar="FS", help="in which the volume relaxes (default: 1000)")
     parser.add_argument(
         "--compressibility", type=float, metavar="X", help="1/GPa, for the barostat (default: measured at the start)"
     )
@@ -168,20 +158,35 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _constants(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Thermostat and barostat as they were given; what the ensemble has none of is refused."""
+    bath = ["thermostat", "friction", "thermostat_time"]
+    cell = ["pressure", "barostat", "barostat_time", "compressibility"]
+    if arguments.ensemble == "nve":
+        refuse(arguments, bath, "nve has no thermostat; say --ensemble nvt or npt, or leave it out")
+    if arguments.ensemble != "npt":
+        refuse(arguments, cell, f"{arguments.ensemble} keeps the cell; say --ensemble npt, or leave it out")
+    if arguments.thermostat in (None, "langevin"):
+        refuse(arguments, ["thermostat_time"], "the Langevin thermostat has a --friction")
+    else:
+        refuse(arguments, ["friction"], f"the {arguments.thermostat} thermostat has a --thermostat-time")
+    return given(arguments, [*bath, *cell])
+
+
 def _guard(arguments: argparse.Namespace) -> "GuardSettings | None":
     from equinet.simulate.watch import GuardSettings
 
-    given = {
+    settings = {
         "action": arguments.guard,
         "support": arguments.max_support,
         "forces_std": arguments.max_force_std,
         "file": arguments.guard_output,
         "interval": arguments.guard_interval,
     }
-    given = {name: value for name, value in given.items() if value is not None}
+    settings = {name: value for name, value in settings.items() if value is not None}
     if arguments.uncertainty is not None:
-        return GuardSettings(**given)
-    if given:
+        return GuardSettings(**settings)
+    if settings:
         raise InputError("a guard needs error bars: name a file of equinet uncertainty with --uncertainty")
     return None
 
@@ -199,6 +204,8 @@ def _made_of(arguments: argparse.Namespace, uncertainty: "Uncertainty | None") -
 def _one(
     start: "tuple[str, Atoms]", ensemble: "Ensemble", guard: "GuardSettings | None", arguments: argparse.Namespace
 ) -> int:
+    refuse(arguments, ["format", "max_atoms", "skip_bad"], "it is for several structures, with a folder for -o")
+
     from equinet.files import check_output
     from equinet.simulate.output import TRAJECTORY_SUFFIXES
 
@@ -251,6 +258,8 @@ def _many(
     guard: "GuardSettings | None",
     arguments: argparse.Namespace,
 ) -> int:
+    refuse(arguments, ["log"], "it is for one structure; a folder has frames and summary.json")
+
     from equinet.cli.progress import progress
     from equinet.cli.structure import torchsim_model
     from equinet.simulate.batched_dynamics import BatchedDynamics
@@ -265,7 +274,7 @@ def _many(
         ensemble,
         arguments.steps,
         arguments.output,
-        form=arguments.format,
+        form=arguments.format or "extxyz",
         interval=arguments.interval,
         max_atoms=arguments.max_atoms,
         measure=lambda usable: atoms_at_once(model.potential, usable) // members or 1,

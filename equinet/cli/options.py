@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,28 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=natural_number, default=0, metavar="N", help="of the random numbers (default: 0)"
     )
+
+
+def given(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """The values of the options that were given, of those whose default the library knows (None here)."""
+    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+
+
+def refuse(arguments: argparse.Namespace, names: Iterable[str], why: str) -> None:
+    """Stop where an option was given that could have no effect.
+
+    Args:
+        arguments: parsed; options that were not given are None or False.
+        names: of the options, as attributes.
+        why: they have none, and what to do.
+
+    Raises:
+        InputError: one of them was given.
+    """
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and value is not False:  # a 0 was given
+            raise InputError(f"--{name.replace('_', '-')} would have no effect: {why}")
 
 
 def json_object(option: str, text: str) -> dict[str, Any]:

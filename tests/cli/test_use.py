@@ -118,6 +118,30 @@ def test_md_errors(fails, model_file, crystal, structures, tmp_path):
     assert ase.io.read(tmp_path / "run.extxyz").info["step"] == 0
 
 
+def test_md_refuses_what_would_have_no_effect(fails, model_file, crystal, tmp_path):
+    def md(*more, out="run.extxyz"):
+        settings = ["--temperature", 300, "--timestep", 0.5, "--steps", 5, "-o", tmp_path / out]
+        line = fails("md", model_file, crystal, *settings, *more)
+        assert f"{[each for each in more if str(each).startswith('--')][-1]} would have no effect" in line
+        assert not (tmp_path / out).exists()
+        return line
+
+    for option, value in (("--thermostat", "bussi"), ("--friction", 0.1), ("--thermostat-time", 50)):
+        assert "nve has no thermostat" in md(option, value)
+    for option, value in (
+        ("--pressure", 0.0),
+        ("--barostat", "flexible"),
+        ("--barostat-time", 50),
+        ("--compressibility", 1),
+    ):
+        assert "nvt keeps the cell" in md("--ensemble", "nvt", option, value)
+    assert "Langevin" in md("--ensemble", "nvt", "--thermostat-time", 50)
+    assert "bussi" in md("--ensemble", "npt", "--thermostat", "bussi", "--friction", 0.1)
+    for option in (["--format", "h5md"], ["--max-atoms", 10], ["--skip-bad"]):
+        assert "for several structures" in md(*option)
+    assert "for one structure" in md("--log", tmp_path / "a.csv", out="folder")
+
+
 def test_relax_positions_and_cell(run, model_file, crystal, tmp_path):
     out = tmp_path / "relaxed.extxyz"
     code, _, err = run("relax", model_file, crystal, "--fmax", 0.1, "-o", out)
