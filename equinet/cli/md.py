@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="steps between checkpoints (default: 1000)",
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint, if there is one")
     parser.add_argument(
         "--max-atoms",
         type=positive_integer,

@@ -205,7 +205,7 @@ def _ends(
     from equinet.simulate.flaws import flaw_of
     from equinet.simulate.loading import ready_potential
 
-    reason = why_one_by_one([atoms for _, atoms in structures], settings)
+    reason = why_one_by_one(settings)
     model: Any = None
     if reason is None:
         model = torchsim_model(arguments)
@@ -220,11 +220,17 @@ def _ends(
             usable.append((index, structures[index][1]))
         else:
             yield Relaxed(index, structures[index][1], False, 0, float("nan"), flaw.reason)
-    if reason is not None:
-        yield from relax_one_by_one(usable, potential, settings)
-    elif usable:
-        max_atoms = arguments.max_atoms or atoms_at_once(potential, [atoms for _, atoms in usable])
-        yield from relax_in_batches(usable, model, settings, max_atoms)
+    alone = [(index, atoms) for index, atoms in usable if reason is not None or atoms.constraints]
+    together = [(index, atoms) for index, atoms in usable if reason is None and not atoms.constraints]
+    if alone and together:
+        sys.stderr.write(f"equinet: warning: {len(alone)} structures have fixed atoms, and relax one by one\n")
+    if together:
+        max_atoms = arguments.max_atoms or atoms_at_once(potential, [atoms for _, atoms in together])
+        for end in relax_in_batches(together, model, settings, max_atoms):
+            while alone and alone[0][0] < end.index:  # in turn, since the output is in order
+                yield from relax_one_by_one([alone.pop(0)], potential, settings)
+            yield end
+    yield from relax_one_by_one(alone, potential, settings)
 
 
 def _text(end: "Relaxed") -> str:

@@ -40,14 +40,14 @@ def check_usable(calculator: Calculator, atoms: Atoms, source: Path | str) -> No
 
 
 def read_structures(paths: Sequence[Path], frame: str) -> list[tuple[str, Atoms]]:
-    """Frames of files, each with what names it in a message.
+    """Frames of files, each with what names it in a message, whatever is wrong with one: the others can be used.
 
     Raises:
         InputError: a file cannot be read, or `frame` selects none of it.
     """
     found = []
     for path in paths:
-        frames = read_atoms(path, frame)
+        frames = read_atoms(path, frame, checked=False)
         if not frames:
             raise InputError(f"{path}: {frame!r} selects no frame; give the number of one, or : for all")
         found += [(str(path) if len(frames) == 1 else f"{path}: frame {number}", atoms) for number, atoms in frames]

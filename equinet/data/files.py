@@ -59,7 +59,7 @@ def iterate_unchecked(path: Path, options: FormatOptions, start: int = 0) -> Ite
 
 
 def read_atoms(
-    path: str | Path, index: str | int = ":", options: FormatOptions | None = None
+    path: str | Path, index: str | int = ":", options: FormatOptions | None = None, *, checked: bool = True
 ) -> list[tuple[int, Atoms]]:
     """Read structures and the number of the frame each came from.
 
@@ -67,6 +67,7 @@ def read_atoms(
         path: as for :func:`iterate_atoms`.
         index: a frame number or a slice in ASE's notation ("0", "-1", ":100", "::10").
         options: as for :func:`iterate_atoms`.
+        checked: False leaves numbers that are not finite to those who judge every structure themselves.
 
     Returns:
         (frame number counted from 0, structure), in the order of the file. Never empty.
@@ -84,8 +85,9 @@ def read_atoms(
         ) from error
     if not chosen:
         raise InputError(f"{path}: {index!r} selects none of its {len(frames)} frames")
-    for frame, atoms in chosen:
-        _check(atoms, f"{path} frame {frame}")
+    if checked:
+        for frame, atoms in chosen:
+            _check(atoms, f"{path} frame {frame}")
     return chosen
 
 

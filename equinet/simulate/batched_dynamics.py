@@ -139,12 +139,12 @@ class BatchedDynamics:
         """Run all; how each ended, in order.
 
         Args:
-            resume: go on from the checkpoint in the folder.
+            resume: go on from the checkpoint in the folder, if there is one.
             on_failure: told of a structure that is left out or stopped, at once.
             on_step: told the number of steps of systems done so far, of steps times structures.
 
         Raises:
-            InputError: nothing to go on from, or of another run; a folder that cannot be.
+            InputError: a checkpoint of another run; a folder of a run that has ended, or that cannot be.
             WriteError: no space is left; what was written is kept, and the run can go on.
         """
         self._on_failure, self._on_step = on_failure or (lambda _: None), on_step or (lambda _: None)
@@ -152,7 +152,8 @@ class BatchedDynamics:
         starts = [(index, atoms) for index, atoms in enumerate(self.structures) if self._usable(index, atoms)]
         begin: dict[str, Any] = {"batch": 0, "ended": [], "atoms_at_once": self._max_atoms}
         state: dict[str, Any] = {}
-        if resume:
+        going_on = (self.folder / CHECKPOINT).is_file()
+        if going_on:
             begin, state = load_checkpoint(self.folder / CHECKPOINT, self.identity)
             self._ended |= {each["index"]: SystemRun(**each) for each in begin["ended"]}
         limit = begin["atoms_at_once"]
@@ -164,10 +165,10 @@ class BatchedDynamics:
         watch = nullcontext() if self.guard is None else Watch(self.guard, self.names, begin.get("guard"))
         with torch.random.fork_rng(devices=devices), watch as self.watch:
             for number in range(begin["batch"], len(batches)):
-                going_on = (begin, state) if number == begin["batch"] and "step" in begin else None
-                self._run_batch(number, batches[number], going_on)
-                if number + 1 < len(batches):
-                    self._save(number + 1, {}, {"engine": {}})
+                if number > begin["batch"] or not going_on:
+                    self._save(number, {}, {"engine": {}})
+                within = (begin, state) if number == begin["batch"] and "step" in begin else None
+                self._run_batch(number, batches[number], within)
         runs = [self._ended[index] for index in range(len(self.structures))]
         with replacing(self.folder / SUMMARY) as partial:
             content = {"ensemble": self.ensemble.settings(), "systems": [asdict(each) for each in runs]}
@@ -177,10 +178,10 @@ class BatchedDynamics:
 
     def _make_folder(self, resume: bool) -> None:
         make_folder(self.folder)
+        if (self.folder / SUMMARY).is_file():
+            raise InputError(f"{self.folder} has a run that has ended; name another folder, or remove it to run anew")
         if not resume and (self.folder / CHECKPOINT).is_file():
             raise InputError(f"{self.folder} has a run that was interrupted; go on with it (--resume), or remove it")
-        if not resume:
-            self.trajectories.remove(list(range(len(self.structures))))
 
     def _usable(self, index: int, atoms: Atoms) -> bool:
         flaw = flaw_of(index, atoms, self.model.potential)

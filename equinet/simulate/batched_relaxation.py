@@ -68,16 +68,17 @@ class Settings:
         check_arguments(self.fmax, self.max_steps, self.optimizer)
 
 
-def why_one_by_one(structures: Sequence[Atoms], settings: Settings) -> str | None:
-    """Why these structures cannot be relaxed in batches by the torch-sim that is installed; None where they can."""
+def why_one_by_one(settings: Settings) -> str | None:
+    """Why no structure can be relaxed in batches by the torch-sim that is installed; None where they can.
+
+    Those with fixed atoms never can: ASE relaxes them.
+    """
     if importlib.util.find_spec("torch_sim") is None:
         return "torch-sim is not installed (pip install 'equinet-mlip[torchsim]')"
     if settings.keep_symmetry:
         return "ASE keeps the symmetry"
     if not _has(settings.optimizer):
         return f"this torch-sim has no {settings.optimizer.upper()}"
-    if any(atoms.constraints for atoms in structures):
-        return "there are fixed atoms"
     return None
 
 

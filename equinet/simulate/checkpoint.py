@@ -46,10 +46,8 @@ def load_checkpoint(path: Path, identity: dict[str, Any]) -> tuple[dict[str, Any
     """The progress and the state of a checkpoint.
 
     Raises:
-        InputError: there is none, it is damaged, or of something else.
+        InputError: it is damaged, or of something else.
     """
-    if not path.is_file():
-        raise InputError(f"there is no {path} to go on from; start anew without --resume")
     try:
         with np.load(path, allow_pickle=False) as file:
             header = json.loads(str(file["header"]))

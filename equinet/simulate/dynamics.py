@@ -127,16 +127,17 @@ def run_ensemble(
         log: CSV with one line per step: time, energies, temperature, volume; written in the same way.
         interval: steps between frames.
         on_step: called after every step with its number.
-        checkpoint_interval: steps between checkpoints (OUTPUT.checkpoint, removed at the end); needs output and log.
-        resume: go on from the last checkpoint: the run is then, bit for bit, one that was never stopped. More steps
-            than before may be asked for.
+        checkpoint_interval: steps between checkpoints (OUTPUT.checkpoint, from step 0 on, removed at the end); needs
+            output and log.
+        resume: go on from the last checkpoint, if there is one: the run is then, bit for bit, one that was never
+            stopped. More steps than before may be asked for.
         made_of: names the model; must be the same to go on.
         guard: looks at the calculator's error bars. What it knows is kept in checkpoints; limits may be others when a
             run goes on.
 
     Raises:
-        InputError: arguments that make no sense; what the calculator says of the first structure; nothing to go on
-            from.
+        InputError: arguments that make no sense; what the calculator says of the first structure; to go on with a run
+            that has ended.
         GuardStop: the model does not know what it says any more, and the guard was to stop there; that frame is the
             last of the trajectory.
         ExplosionError: NaN, a temperature above HOTTEST, a cell beyond VOLUMES; the last good frame is kept.
@@ -159,9 +160,14 @@ def run_ensemble(
         checkpoint = checkpoint_path(output)
         if checkpoint.is_file() and not resume:
             raise InputError(f"{checkpoint} is of a run that was interrupted; go on with it (--resume), or remove it")
+        if resume and output.is_file() and not checkpoint.is_file():
+            raise InputError(
+                f"{output} is of a run that has ended; leave out --resume to run it anew, or go on from its last frame "
+                "with another output"
+            )
     at: dict[str, Any] = {"output": 0, "log": 0}
     rows: list[tuple[float, ...]] = []
-    if resume and checkpoint is not None and log is not None:
+    if log is not None and checkpoint is not None and checkpoint.is_file():
         at, state = load_checkpoint(checkpoint, identity)
         propagator.restore(state)
         rows = _rows(log, at["log"])
@@ -192,11 +198,14 @@ def run_ensemble(
             if watch is not None and watch.settings.due(step, steps, interval):
                 try:
                     watch(step)
-                except GuardStop:
+                except GuardStop as stop:
                     if not saved:
                         save(_stamped(propagator, observation, step))
-                    raise
-            if checkpoint_interval is not None and checkpoint is not None and step % checkpoint_interval == 0 < step:
+                    if checkpoint is None or not checkpoint.is_file():
+                        raise
+                    how = f"{stop} and go on with --resume ({checkpoint} is kept for it; remove it to start anew)"
+                    raise GuardStop(how, stop.atoms) from None
+            if checkpoint_interval is not None and checkpoint is not None and step % checkpoint_interval == 0:
                 progress: dict[str, Any] = {"output": save.position, "log": note.position}
                 if watch is not None:
                     progress["guard"] = watch.watch.state()

@@ -14,6 +14,8 @@ BarostatName = Literal["isotropic", "flexible"]
 ENSEMBLES = ("nve", "nvt", "npt")
 THERMOSTATS = ("langevin", "bussi", "nose-hoover")
 BAROSTATS = ("isotropic", "flexible")
+MOST_DAMPED = 1.0
+"""Friction times time step, beyond which Langevin dynamics are none: ASE's integrator diverges."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Ensemble:
         seed: of velocities and baths.
 
     Raises:
-        InputError: numbers that make no sense; a thermostat without a temperature above 0 K.
+        InputError: numbers that make no sense; a thermostat without a temperature above 0 K; a friction that stops
+            the atoms within a step.
     """
 
     name: EnsembleName = "nve"
@@ -80,6 +83,11 @@ class Ensemble:
         for what, value in positive.items():
             if not (np.isfinite(value) and value > 0):
                 raise InputError(f"a {what} of {value} makes no sense; give a number above 0")
+        if self.bath == "langevin" and self.friction * self.timestep > MOST_DAMPED:
+            raise InputError(
+                f"a friction of {self.friction:g} 1/fs stops the atoms within a step of {self.timestep:g} fs; it is in "
+                "1/fs, and 0.01 is usual"
+            )
         if not np.isfinite(self.pressure):
             raise InputError(f"a pressure of {self.pressure} GPa makes no sense; give a number")
         if self.barostat_interval < 1:

@@ -1,6 +1,7 @@
 """info, predict, md and relax, as a user calls them."""
 
 import ase.build
+import ase.constraints
 import ase.io
 import numpy as np
 import pytest
@@ -110,6 +111,9 @@ def test_md_errors(fails, model_file, crystal, structures, tmp_path):
     assert "nvt needs a temperature" in md(crystal, "--ensemble", "nvt")
     assert "3 structures give a folder" in md(structures, "--temperature", 300, "--frame", ":")
     assert "nvt needs a temperature above 0 K" in md(crystal, "--ensemble", "nvt", "--temperature", 0)
+    assert "stops the atoms within a step" in md(
+        crystal, "--ensemble", "nvt", "--temperature", 300, "--timestep", 1, "--friction", 5
+    )
     oxide = tmp_path / "oxide.extxyz"
     ase.io.write(oxide, ase.Atoms("O"))
     assert f"{oxide}: the potential does not know O" in md(oxide, "--temperature", 300)
@@ -186,7 +190,36 @@ def test_md_of_many_names_the_bad_one_and_goes_on(run, model_file, structures, t
     assert "1 left out or stopped" in text
     assert sorted(path.name for path in out.iterdir()) == ["0.extxyz", "1.extxyz", "2.extxyz", "summary.json"]
     assert [frame.info["step"] for frame in ase.io.read(out / "1.extxyz", ":")] == [0, 10, 20]
-    assert run("md", model_file, starts, *settings, "-o", out, "--skip-bad")[0] == 0
+    code, _, err = run("md", model_file, starts, *settings, "-o", out, "--resume")
+    assert (code, "has a run that has ended; name another folder" in err) == (1, True)
+    again = tmp_path / "again"  # --resume begins where there is nothing to go on from
+    assert run("md", model_file, starts, *settings, "-o", again, "--skip-bad", "--resume")[0] == 0
+    assert (again / "1.extxyz").read_bytes() == (out / "1.extxyz").read_bytes()
+
+
+def test_many_with_one_that_is_not_finite_or_has_fixed_atoms(run, fails, model_file, structures, tmp_path):
+    pytest.importorskip("torch_sim", reason="torch-sim is not installed (the extra 'torchsim')")
+    starts, out = tmp_path / "starts.extxyz", tmp_path / "relaxed.extxyz"
+    good = ase.io.read(structures, index=":")
+    flown, held = good[0].copy(), good[1].copy()
+    flown.positions[1] = np.nan
+    held.set_constraint(ase.constraints.FixAtoms([0]))
+    ase.io.write(starts, [good[0], held, flown, good[2]])
+    code, _, err = run("relax", model_file, starts, "--frame", ":", "--fmax", 0.3, "-o", out, "--skip-bad")
+    assert code == 0
+    assert "1 structures have fixed atoms, and relax one by one" in err
+    assert f"{starts}: frame 2: the position of atom 1 is not finite" in err
+    relaxed = ase.io.read(out, ":")
+    assert [frame.info["index"] for frame in relaxed] == [0, 1, 3]
+    assert all(frame.info["converged"] for frame in relaxed)
+    np.testing.assert_allclose(relaxed[1].positions[0], held.positions[0], atol=1e-8)
+    assert "the position of atom 1 is not finite" in fails("relax", model_file, starts, "--frame", 2, "-o", out)
+    settings = ["--temperature", 300, "--timestep", 0.5, "--steps", 2, "--frame", ":", "-o", tmp_path / "runs"]
+    code, _, err = run("md", model_file, starts, *settings)
+    assert code == 1
+    assert "frame 2: the position of atom 1 is not finite" in err
+    assert "frame 1: it has fixed atoms" in err
+    assert len(ase.io.read(tmp_path / "runs" / "3.extxyz", ":")) == 2
 
 
 def test_relax_of_many_is_in_order_and_goes_on_after_a_kill(run, fails, model_file, structures, tmp_path, monkeypatch):

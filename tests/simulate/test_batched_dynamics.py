@@ -297,10 +297,8 @@ def test_errors(tmp_path):
             raise Killed
 
     systems = crystals()
-    with pytest.raises(InputError, match="to go on from"):
-        batch(systems, tmp_path / "run").run(resume=True)
     with pytest.raises(Killed):
-        batch(systems, tmp_path / "run", checkpoint_interval=5).run(on_step=interrupted)
+        batch(systems, tmp_path / "run", checkpoint_interval=5).run(resume=True, on_step=interrupted)
     with pytest.raises(InputError, match="interrupted"):
         batch(systems, tmp_path / "run").run()
     with pytest.raises(InputError, match="another structures"):
@@ -314,3 +312,22 @@ def test_errors(tmp_path):
         batch(systems, tmp_path / "run").run(resume=True)
     runs = batch([molecule([14], 1)], tmp_path / "open", ensemble={"name": "npt"}).run()
     assert "three periodic directions" in runs[0].failure
+    for resume in (False, True):
+        with pytest.raises(InputError, match="has a run that has ended"):
+            batch([molecule([14], 1)], tmp_path / "open").run(resume)
+
+
+def test_killed_before_the_first_checkpoint_it_goes_on_from_the_start(tmp_path):
+    def killed(done):
+        if done > 3:
+            raise Killed
+
+    systems = crystals()
+    batch(systems, tmp_path / "whole", 12).run()
+    with pytest.raises(Killed):
+        batch(systems, tmp_path / "cut", 12).run(on_step=killed)
+    with pytest.raises(InputError, match="interrupted"):
+        batch(systems, tmp_path / "cut", 12).run()
+    batch(systems, tmp_path / "cut", 12).run(resume=True)
+    for name in ("0.extxyz", "1.extxyz", "summary.json"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

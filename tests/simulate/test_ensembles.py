@@ -88,16 +88,18 @@ def test_only_the_same_run_goes_on(tmp_path):
             copper(1), EMT(), ensemble, steps, **files, checkpoint_interval=5, resume=resume, on_step=kill
         )
 
-    with pytest.raises(InputError, match="to go on from"):
-        run()
     with pytest.raises(Killed):
-        run(resume=False, mark=12)
+        run(mark=3)  # nothing is there yet, so it begins; there is a checkpoint of step 0
+    with pytest.raises(Killed):
+        run(mark=12)
     with pytest.raises(InputError, match="another ensemble"):
         run(timestep=1.0)
     with pytest.raises(InputError, match="already"):
         run(steps=8)
     assert len(run(steps=30).times) == 31
     assert not (tmp_path / "run.extxyz.checkpoint").exists()
+    with pytest.raises(InputError, match="has ended; leave out --resume to run it anew"):
+        run(steps=40)
 
 
 def test_no_space_left_keeps_what_was_written(tmp_path):

@@ -212,7 +212,7 @@ def test_md_of_many_with_a_guard(run, fails, made, starts, tmp_path):  # noqa: F
     assert "3 structures, 60 steps" in out
     assert "; 1 left out or stopped" in out
     assert "guard: 1 of " in out
-    assert run(*command, "--skip-bad")[0] == 0
+    assert run(*command, "--skip-bad", "-o", tmp_path / "again")[0] == 0
 
 
 def test_a_committee_is_part_of_what_moves(run, fails, made, starts, tmp_path):  # noqa: F811

@@ -166,7 +166,9 @@ def test_md_stops_where_the_guard_says(run, fails, made, tmp_path):  # noqa: F81
     stopped, last = ase.io.read(tmp_path / "label.extxyz"), ase.io.read(output)
     assert stopped.info["step"] == last.info["step"] < 500
     np.testing.assert_allclose(stopped.positions, last.positions, atol=1e-7)
-    output.with_name("run.extxyz.checkpoint").unlink(missing_ok=True)
+    checkpoint = output.with_name("run.extxyz.checkpoint")
+    assert f"raise the limit and go on with --resume ({checkpoint} is kept for it; remove it to start anew)" in line
+    checkpoint.unlink()
     code, said, _ = run(*start, "--temperature", "10", "--steps", "10", "--max-support", "1e6")
     assert code == 0
     assert "guard: 3 checks, all within the limits" in said
