@@ -223,7 +223,9 @@ def _ends(
     alone = [(index, atoms) for index, atoms in usable if reason is not None or atoms.constraints]
     together = [(index, atoms) for index, atoms in usable if reason is None and not atoms.constraints]
     if alone and together:
-        sys.stderr.write(f"equinet: warning: {len(alone)} structures have fixed atoms, and relax one by one\n")
+        sys.stderr.write(
+            f"equinet: warning: {len(alone)} of {len(usable)} structures have fixed atoms; these relax one by one\n"
+        )
     if together:
         max_atoms = arguments.max_atoms or atoms_at_once(potential, [atoms for _, atoms in together])
         for end in relax_in_batches(together, model, settings, max_atoms):

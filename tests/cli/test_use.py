@@ -207,7 +207,7 @@ def test_many_with_one_that_is_not_finite_or_has_fixed_atoms(run, fails, model_f
     ase.io.write(starts, [good[0], held, flown, good[2]])
     code, _, err = run("relax", model_file, starts, "--frame", ":", "--fmax", 0.3, "-o", out, "--skip-bad")
     assert code == 0
-    assert "1 structures have fixed atoms, and relax one by one" in err
+    assert "1 of 3 structures have fixed atoms; these relax one by one" in err
     assert f"{starts}: frame 2: the position of atom 1 is not finite" in err
     relaxed = ase.io.read(out, ":")
     assert [frame.info["index"] for frame in relaxed] == [0, 1, 3]
