@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from equinet.cli.options import positive_integer
-from equinet.cli.property_verb import begin, property_parser, settings_of
+from equinet.cli.property_verb import begin, ion_relaxation, property_parser, settings_of
 
 if TYPE_CHECKING:
     from equinet.simulate.properties.elastic import ElasticResult, ElasticTensor
@@ -38,12 +38,8 @@ def main(argv: list[str]) -> int:
         default=True,
         help="the relaxed-ion tensor too (default: yes)",
     )
-    parser.add_argument(
-        "--fmax", type=float, default=1e-5, metavar="X", help="in each strained cell, eV/A (default: 1e-5)"
-    )
-    parser.add_argument(
-        "--max-steps", type=positive_integer, default=500, metavar="N", help="of each relaxation (default: 500)"
-    )
+    parser.add_argument("--fmax", type=float, metavar="X", help="in each strained cell, eV/A (default: 1e-5)")
+    parser.add_argument("--max-steps", type=positive_integer, metavar="N", help="of each relaxation (default: 500)")
     arguments = parser.parse_args(argv)
 
     from equinet.cli.progress import progress
@@ -52,7 +48,7 @@ def main(argv: list[str]) -> int:
     from equinet.simulate.properties.elastic_figure import draw_elastic
     from equinet.simulate.properties.report import write_report
 
-    settings = ElasticSettings(tuple(arguments.amplitudes), arguments.relax_ions, arguments.fmax, arguments.max_steps)
+    settings = ElasticSettings(tuple(arguments.amplitudes), arguments.relax_ions, **ion_relaxation(arguments))
     settings.check()
     calculator, atoms = begin(arguments)
     atoms = starting_structure(atoms, calculator, arguments.relax, source=str(arguments.structure))
@@ -60,7 +56,7 @@ def main(argv: list[str]) -> int:
         result = elastic_tensor(atoms, calculator, settings, done)
     title = f"{atoms.get_chemical_formula(empirical=True)}, {arguments.model.stem}"
     figures = {"elastic": lambda: draw_elastic(result, title)}
-    paths = write_report(arguments.output, "elastic", result, settings_of(arguments), figures)
+    paths = write_report(arguments.output, "elastic", result, settings_of(arguments, vars(settings)), figures)
     _print(result)
     print(*paths, sep="\n")
     return 0

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from equinet.cli.options import positive_integer
-from equinet.cli.property_verb import begin, property_parser, settings_of
+from equinet.cli.property_verb import begin, ion_relaxation, property_parser, settings_of
 
 if TYPE_CHECKING:
     from equinet.simulate.properties.eos import EosResult
@@ -35,10 +35,8 @@ def main(argv: list[str]) -> int:
         help="relax positions and shape at each volume (default: yes)",
     )
     parser.add_argument("--vinet", action="store_true", help="fit Vinet's form beside that of Birch and Murnaghan")
-    parser.add_argument("--fmax", type=float, default=1e-4, metavar="X", help="at each volume, eV/A (default: 1e-4)")
-    parser.add_argument(
-        "--max-steps", type=positive_integer, default=500, metavar="N", help="of each relaxation (default: 500)"
-    )
+    parser.add_argument("--fmax", type=float, metavar="X", help="at each volume, eV/A (default: 1e-4)")
+    parser.add_argument("--max-steps", type=positive_integer, metavar="N", help="of each relaxation (default: 500)")
     arguments = parser.parse_args(argv)
 
     from equinet.cli.progress import progress
@@ -51,8 +49,7 @@ def main(argv: list[str]) -> int:
         arguments.points,
         arguments.relax_ions,
         ("birch-murnaghan", "vinet") if arguments.vinet else ("birch-murnaghan",),
-        arguments.fmax,
-        arguments.max_steps,
+        **ion_relaxation(arguments),
     )
     settings.check()
     calculator, atoms = begin(arguments)
@@ -62,7 +59,11 @@ def main(argv: list[str]) -> int:
         result = equation_of_state(atoms, calculator, settings, done)
     title = f"{atoms.get_chemical_formula(empirical=True)}, {arguments.model.stem}"
     paths = write_report(
-        arguments.output, "eos", result, settings_of(arguments), {"eos": lambda: draw_eos(result, title)}
+        arguments.output,
+        "eos",
+        result,
+        settings_of(arguments, vars(settings)),
+        {"eos": lambda: draw_eos(result, title)},
     )
     _print(result)
     print(*paths, sep="\n")

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from equinet.cli.options import positive_integer
+from equinet.cli.options import given, positive_integer, refuse
 from equinet.cli.property_verb import begin, property_parser, settings_of
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ def main(argv: list[str]) -> int:
         InputError: a model, a structure or an output that cannot be; a structure that is not relaxed.
     """
     arguments = _parser().parse_args(argv)
+    if arguments.supercell:
+        refuse(arguments, ["max_atoms"], "a --supercell that is given does not grow; leave one of them out")
 
     from equinet.errors import InputError
     from equinet.simulate.properties import starting_structure
@@ -70,7 +72,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-atoms",
         type=positive_integer,
-        default=1000,
         metavar="N",
         help="of a supercell that is grown (default: 1000)",
     )
@@ -94,14 +95,14 @@ def _crystal(arguments: argparse.Namespace, calculator: Any, start: "Atoms") -> 
         method=arguments.method or "displacements",
         displacement_angstrom=arguments.displacement,
         supercell=tuple(arguments.supercell) if arguments.supercell else None,
-        max_atoms=arguments.max_atoms,
         path=arguments.path,
         symmetry_tolerance_angstrom=arguments.symprec,
+        **given(arguments, ["max_atoms"]),
     )
     with progress("atoms of the supercell", None) as done:
         found = phonons(start, calculator, settings, done)
     title = f"{found.formula}, {found.space_group}: {arguments.model.stem}"
-    paths = write_phonons(arguments.output, found, settings_of(arguments), title)
+    paths = write_phonons(arguments.output, found, settings_of(arguments, vars(settings)), title)
     print(_crystal_text(found))
     print(f"written: {', '.join(map(str, paths))}")
     return 0

@@ -1,10 +1,11 @@
 """What the verbs of properties share: a model and a structure in; a table, JSON and figures in a folder out."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equinet.cli.options import add_device_and_dtype, add_modal, add_model, verb_parser
+from equinet.cli.options import add_device_and_dtype, add_modal, add_model, given, refuse, verb_parser
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -50,8 +51,27 @@ def begin(arguments: argparse.Namespace) -> "tuple[Calculator, Atoms]":
     return calculator, atoms
 
 
-def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All options, and the model's checksum: what gives the same numbers again."""
+def ion_relaxation(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How ions relax in each strained cell, as it was given.
+
+    Raises:
+        InputError: given although they do not.
+    """
+    names = ["fmax", "max_steps"]
+    if not arguments.relax_ions:
+        refuse(arguments, names, "--no-relax-ions leaves nothing to relax; leave one of them out")
+    return given(arguments, names)
+
+
+def settings_of(arguments: argparse.Namespace, used: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """All options, and the model's checksum: what gives the same numbers again.
+
+    Args:
+        arguments: parsed.
+        used: by name, what the library took where an option was not given.
+    """
     from equinet.files import sha256
 
-    return vars(arguments) | {"model_sha256": sha256(arguments.model)}
+    used = used or {}
+    options = {name: used.get(name) if value is None else value for name, value in vars(arguments).items()}
+    return options | {"model_sha256": sha256(arguments.model)}

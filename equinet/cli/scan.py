@@ -3,7 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equinet.cli.options import add_device_and_dtype, add_modal, add_model, positive_integer, verb_parser
+from equinet.cli.options import (
+    add_device_and_dtype,
+    add_modal,
+    add_model,
+    given,
+    positive_integer,
+    refuse,
+    verb_parser,
+)
 from equinet.cli.property_verb import settings_of
 from equinet.errors import InputError
 
@@ -32,7 +40,7 @@ def main(argv: list[str]) -> int:
         "--species", nargs="+", metavar="EL", help="elements of the pairs (default: of the structure, or of the model)"
     )
     parser.add_argument("--structure", type=Path, metavar="FILE", help="to press and stretch")
-    parser.add_argument("--frame", default="-1", metavar="I", help="of the structure file (default: -1, the last)")
+    parser.add_argument("--frame", metavar="I", help="of the structure file (default: -1, the last)")
     parser.add_argument("-o", "--output", type=Path, default=Path("scan"), metavar="FOLDER", help="(default: scan)")
     parser.add_argument("--shortest", type=float, default=0.5, metavar="X", help="distance, A (default: 0.5)")
     parser.add_argument("--step", type=float, default=0.05, metavar="X", help="between distances, A (default: 0.05)")
@@ -40,14 +48,15 @@ def main(argv: list[str]) -> int:
         "--volumes",
         type=float,
         nargs=2,
-        default=[0.5, 2.0],
         metavar=("FROM", "TO"),
         help="over that given (default: 0.5 2)",
     )
-    parser.add_argument("--points", type=positive_integer, default=61, metavar="N", help="volumes (default: 61)")
+    parser.add_argument("--points", type=positive_integer, metavar="N", help="volumes (default: 61)")
     add_modal(parser)
     add_device_and_dtype(parser, "float64")
     arguments = parser.parse_args(argv)
+    if arguments.structure is None:
+        refuse(arguments, ["frame", "volumes", "points"], "it is for a structure; name one with --structure")
 
     from equinet.cli.progress import progress
     from equinet.cli.structure import check_usable, read_structure
@@ -55,22 +64,23 @@ def main(argv: list[str]) -> int:
     from equinet.simulate.calculator import Calculator
     from equinet.simulate.properties.dimers import dimer_curve, draw_dimers, pairs_of
     from equinet.simulate.properties.report import write_report
-    from equinet.simulate.properties.volumes import draw_volumes, volume_scan
+    from equinet.simulate.properties.volumes import POINTS, RANGE, draw_volumes, volume_scan
 
     calculator = Calculator(arguments.model, arguments.device, arguments.dtype, modal=arguments.modal)
     atoms = None
     if arguments.structure:
-        atoms = read_structure(arguments.structure, arguments.frame)
+        atoms = read_structure(arguments.structure, **given(arguments, ["frame"]))
         check_usable(calculator, atoms, arguments.structure)
     present = [] if atoms is None else list(dict.fromkeys(atoms.get_chemical_symbols()))
     pairs = pairs_of(_species(arguments.species, present, calculator))
     make_folder(arguments.output)
     results: dict[str, Any] = {"dimers": []}
     title = arguments.model.stem
+    low, high = arguments.volumes or RANGE
+    points = arguments.points or POINTS
     if atoms is not None:
-        low, high = arguments.volumes
-        with progress("volumes", arguments.points) as done:
-            volumes = volume_scan(atoms, calculator, low, high, arguments.points, done)
+        with progress("volumes", points) as done:
+            volumes = volume_scan(atoms, calculator, low, high, points, done)
         results["volumes"] = volumes
     with progress("pairs", len(pairs)) as done:
         for count, pair in enumerate(pairs, 1):
@@ -78,10 +88,11 @@ def main(argv: list[str]) -> int:
                 dimer_curve(pair, calculator, calculator.potential.cutoff, arguments.shortest, arguments.step)
             )
             done(count)
+    used = {} if atoms is None else {"frame": "-1", "volumes": [low, high], "points": points}
     figures = {"dimers": lambda: draw_dimers(results["dimers"], title)}
     if atoms is not None:
         figures["volumes"] = lambda: draw_volumes(volumes, f"{atoms.get_chemical_formula()}, {title}")
-    paths = write_report(arguments.output, "scan", results, settings_of(arguments), figures)
+    paths = write_report(arguments.output, "scan", results, settings_of(arguments, used), figures)
     for curve in results["dimers"]:
         _print("-".join(curve.elements), curve.flags)
     if atoms is not None:

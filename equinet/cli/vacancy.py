@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 HELP = "formation energies of vacancies in a crystal"
 DESCRIPTION = """Formation energies of vacancies in a crystal: E(without the atom) + its chemical potential - E(with
 it), relaxed in the crystal's cell and unrelaxed, of each site that differs, in supercells of growing size. The chemical
-potential of an elemental crystal is its energy per atom; a compound needs --reference."""
+potential of an elemental crystal is its energy per atom, unless --reference is given; a compound needs --reference."""
 
 
 def main(argv: list[str]) -> int:
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
         arguments.fmax,
         arguments.max_steps,
     )
-    settings.check()
+    settings.check(atoms)
     atoms = starting_structure(atoms, calculator, arguments.relax, source=str(arguments.structure))
     with progress("relaxing vacancies", None) as done:
         result = vacancy_energies(atoms, calculator, settings, done)
@@ -81,7 +81,7 @@ def references(texts: list[str], calculator: Any) -> dict[str, float]:
     """Chemical potentials, eV per atom, from EL=EV or EL=FILE; the crystal in the file is relaxed, cell included.
 
     Raises:
-        InputError: neither; a crystal of something else; what a relaxation raises.
+        InputError: neither; an element twice; a crystal of something else; what a relaxation raises.
     """
     from equinet.cli.structure import check_usable, read_structure
     from equinet.simulate.properties import starting_structure
@@ -89,8 +89,10 @@ def references(texts: list[str], calculator: Any) -> dict[str, float]:
     found = {}
     for text in texts:
         element, _, value = text.partition("=")
-        if not value:
+        if not (element and value):
             raise InputError(f"--reference {text!r} is neither EL=FILE nor EL=EV, such as Si=si.extxyz or Si=-5.4")
+        if element in found:
+            raise InputError(f"--reference: {element} is given twice; give each element once")
         try:
             found[element] = float(value)
         except ValueError:

@@ -34,6 +34,7 @@ def test_phonons_of_a_crystal(run, model_file, diamond, tmp_path):
         assert line in out
     found = json.loads((folder / "phonons.json").read_text())
     assert found["settings"]["supercell"] == [2, 2, 2]
+    assert found["settings"]["max_atoms"] == PhononSettings.max_atoms
     assert found["settings"]["dtype"] == "float64"
     assert len(found["settings"]["model_sha256"]) == 64
     assert f"imaginary modes: {len(found['results']['imaginary']) or 'none'}" in out

@@ -23,6 +23,9 @@ LARGEST_RESIDUAL = 0.02
 LARGEST_PRESSURE_MISMATCH = 0.01
 """Between stress and -dE/dV, over the largest pressure of the curve."""
 
+LARGEST_CURVE_MISMATCH = 0.05
+"""Between the fit's bulk modulus and that of the stresses at its minimum, or their pressures, over the largest."""
+
 _STEP = 1e-3  # of the volume, for -dE/dV: its error is 1e-6 of the modulus, and float32 still sees the difference
 
 
@@ -106,7 +109,8 @@ def equation_of_state(
         InputError: settings that make no sense, a relaxation that does not end, no minimum inside the range.
 
     Warns:
-        DataWarning: the energies are off every equation of state, or the stress is not the energy's derivative.
+        DataWarning: the energies are off every equation of state, the curve does not have the slopes and curvature of
+            the stresses, or the stress is not the energy's derivative.
     """
     settings = settings or EosSettings()
     settings.check()
@@ -211,6 +215,9 @@ def _local_modulus(volumes: np.ndarray, pressures: np.ndarray, volume: float) ->
 
 def _warn(result: EosResult) -> None:
     fit = result.fits[0]
+    largest = float(abs(result.energy_pressures_gpa).max())
+    moduli = fit.bulk_modulus_gpa, result.local_bulk_modulus_gpa
+    curve_mismatch = max(abs(moduli[0] - moduli[1]) / max(moduli), result.fit_pressure_mismatch_gpa / largest)
     if fit.relative_residual > LARGEST_RESIDUAL:
         warnings.warn(
             f"the energies are off the {fit.form} curve by {fit.rms_residual_mev_per_atom:.3g} meV/atom (rms), "
@@ -218,7 +225,14 @@ def _warn(result: EosResult) -> None:
             "not smooth; look at the figure, or give a smaller --range",
             DataWarning,
         )
-    largest = float(abs(result.energy_pressures_gpa).max())
+    # what the stress itself is off by is no fault of the curve
+    elif curve_mismatch > LARGEST_CURVE_MISMATCH + result.pressure_mismatch_gpa / largest:
+        warnings.warn(
+            f"the {fit.form} curve does not describe the whole range: its bulk modulus is {moduli[0]:.4g} GPa where "
+            f"the stresses at its minimum have {moduli[1]:.4g}, and its pressures are "
+            f"off by up to {result.fit_pressure_mismatch_gpa:.3g} of {largest:.3g} GPa; give a smaller --range",
+            DataWarning,
+        )
     if result.pressure_mismatch_gpa > LARGEST_PRESSURE_MISMATCH * largest:
         warnings.warn(
             f"the stress is not the derivative of the energy: pressures differ by "

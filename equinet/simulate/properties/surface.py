@@ -1,5 +1,6 @@
 """What it costs to cut a crystal: slabs of a Miller index, so thick that their surfaces do not feel each other."""
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class SurfaceSettings:
     """Of which surface, in which slabs.
 
     Attributes:
-        miller: h, k, l, by the vectors of the cell given.
+        miller: h, k, l, by the vectors of the cell given, without a common factor.
         thickness: of the first slab, Angstrom.
         max_thickness: where growing ends, Angstrom.
         tolerance: between two slabs, J/m^2: growing ends below it.
@@ -52,7 +53,13 @@ class SurfaceSettings:
         """
         if not any(self.miller):
             raise InputError("Miller indices 0 0 0 are no plane; give three numbers that are not all 0")
-        if not 0 < self.thickness < self.max_thickness:
+        factor = math.gcd(*self.miller)
+        if factor > 1:
+            raise InputError(
+                f"Miller indices {' '.join(map(str, self.miller))} have the common factor {factor}, and those of a "
+                f"plane have none; give {' '.join(str(index // factor) for index in self.miller)}"
+            )
+        if not 0 < self.thickness < self.max_thickness < math.inf:
             raise InputError(
                 f"slabs of {self.thickness:g} to {self.max_thickness:g} A make no sense; give --thickness below "
                 "--max-thickness"

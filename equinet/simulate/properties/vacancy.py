@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 LARGEST_CHANGE = 0.02
 """eV, between the two largest supercells: above it the energy is not that of a lone vacancy."""
 
+LARGEST_OVERRIDE = 1e-3
+"""eV, between a chemical potential given and an elemental crystal's own: above it the two are not the same phase."""
+
 
 @dataclass(frozen=True)
 class VacancySettings:
@@ -29,7 +32,7 @@ class VacancySettings:
         sites: atoms of the cell to take out, from 0; None: one of each set of equivalent ones (with spglib).
         lengths: for each supercell, the smallest distance between its opposite faces, Angstrom.
         chemical_potentials_ev: eV per atom of the elements in their reference phases; of an elemental crystal it is its
-            own energy per atom.
+            own energy per atom, unless given.
         fmax: of the relaxations, eV/Angstrom.
         max_steps: of each.
         rattle: rms displacement before the relaxation, Angstrom: atoms are not held on a saddle by symmetry.
@@ -44,14 +47,23 @@ class VacancySettings:
     rattle: float = 0.01
     seed: int = 0
 
-    def check(self) -> None:
-        """Say what makes no sense.
+    def check(self, atoms: Atoms) -> None:
+        """Say what makes no sense for a crystal.
 
         Raises:
             InputError: as said.
         """
         if not self.lengths or not all(0 < each < 200 for each in self.lengths):
             raise InputError(f"lengths {self.lengths} make no sense; give the sizes of supercells in Angstrom")
+        present = dict.fromkeys(atoms.get_chemical_symbols())
+        for element, value in self.chemical_potentials_ev.items():
+            if element not in present:
+                raise InputError(
+                    f"a chemical potential is given of {element!r}, which is not in {atoms.get_chemical_formula()}; "
+                    f"give --reference of {' and '.join(present)} alone"
+                )
+            if not np.isfinite(value):
+                raise InputError(f"a chemical potential of {value} eV for {element} makes no sense; give a number")
         if not 0 <= self.rattle < 0.3:
             raise InputError(f"a rattle of {self.rattle:g} A makes no sense; give 0 to 0.3")
         check_relaxation(self.fmax, self.max_steps)
@@ -117,13 +129,15 @@ def vacancy_energies(
 
     Raises:
         InputError: settings that make no sense, a site that is not there, no spglib and no site, an element without
-            chemical potential in a compound, a relaxation that does not end.
+            chemical potential in a compound, a chemical potential of an element that is not there, a relaxation that
+            does not end.
 
     Warns:
-        DataWarning: the energy still changes with the supercell.
+        DataWarning: the energy still changes with the supercell; a chemical potential is not that of the elemental
+            crystal itself.
     """
     settings = settings or VacancySettings()
-    settings.check()
+    settings.check(atoms)
     check_crystal(atoms)
     sites = chosen_sites(atoms, settings.sites)
     energy = float(calculator.get_property("energy", atoms))
@@ -181,9 +195,21 @@ def chemical_potentials(
 
     Raises:
         InputError: a compound, and an element that is not given.
+
+    Warns:
+        DataWarning: that of an elemental crystal is given, and is not its own energy per atom.
     """
     elements = dict.fromkeys(atoms[site].symbol for site in sites)
     own = {atoms[0].symbol: energy / len(atoms)} if len(set(atoms.numbers)) == 1 else {}
+    for element in own.keys() & given.keys():
+        shift = given[element] - own[element]
+        if abs(shift) > LARGEST_OVERRIDE:
+            warnings.warn(
+                f"the chemical potential of {element} is {given[element]:.4f} eV, as given, instead of the crystal's "
+                f"own {own[element]:.4f} eV: formation energies change by {shift:+.4f} eV; leave --reference out for "
+                "vacancies in equilibrium with this crystal",
+                DataWarning,
+            )
     missing = [element for element in elements if element not in own | dict(given)]
     if missing:
         raise InputError(

@@ -15,6 +15,12 @@ from equinet.units import EV_PER_A3_IN_GPA
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+RANGE = (0.5, 2.0)
+"""Of the volumes, as parts of that given."""
+
+POINTS = 61
+"""Volumes, of which each is a fixed factor from the next."""
+
 _RISE = 1e-3  # eV/atom: a fall that is smaller is none
 _JUMP = 5e-3  # eV/atom
 _WEAKER = 0.01  # of the largest pressure
@@ -44,9 +50,9 @@ class VolumeScan:
 def volume_scan(
     atoms: Atoms,
     calculator: Any,
-    smallest: float = 0.5,
-    largest: float = 2.0,
-    points: int = 61,
+    smallest: float = RANGE[0],
+    largest: float = RANGE[1],
+    points: int = POINTS,
     on_step: Callable[[int], None] | None = None,
 ) -> VolumeScan:
     """Energy and pressure from strong compression to strong expansion.

@@ -12,7 +12,7 @@ from equinet.simulate.properties import starting_structure
 from equinet.simulate.properties.eos import EosSettings, draw_eos, equation_of_state
 from equinet.simulate.properties.eos_fit import EosFit, fit_eos
 from equinet.units import EV_PER_A3_IN_GPA
-from tests.simulate.properties.conftest import Wrong
+from tests.simulate.properties.conftest import Wrong, relaxed
 
 FORMS = ("birch-murnaghan", "vinet")
 
@@ -83,6 +83,19 @@ def test_energies_that_are_no_curve_are_told(copper):
         result = equation_of_state(copper, Kinked())
     assert any("off the birch-murnaghan curve" in str(each.message) for each in told)
     assert result.fits[0].relative_residual > 0.02
+
+
+@pytest.mark.parametrize(("points", "range"), [(5, 0.3), (11, 0.2), (7, 0.1)])
+def test_a_curve_whose_modulus_or_pressures_are_not_the_stresses_warns(points, range):
+    """EMT's aluminium is far from Birch and Murnaghan's, though its energies are on the curve within 2 %."""
+    aluminium = relaxed("Al", cubic=True)
+    with pytest.warns(DataWarning, match="does not describe the whole range.*smaller --range") as told:
+        wide = equation_of_state(aluminium, EMT(), EosSettings(range, points))
+    assert len(told) == 1
+    assert f"bulk modulus is {wide.fits[0].bulk_modulus_gpa:.4g} GPa" in str(told[0].message)
+    assert f"have {wide.local_bulk_modulus_gpa:.4g}," in str(told[0].message)
+    narrow = equation_of_state(aluminium, EMT(), EosSettings(0.01))  # no warning
+    assert narrow.local_bulk_modulus_gpa == pytest.approx(narrow.fits[0].bulk_modulus_gpa, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,11 @@ def test_copper_is_as_with_ase(copper, miller, slab):
     assert len(result.cuts_j_per_m2) == 1  # all planes are alike
 
 
+def test_a_plane_has_one_energy_whatever_its_sign(copper):
+    above, below = (surface_energy(copper, EMT(), SurfaceSettings(miller)) for miller in ((2, 1, 1), (-2, -1, -1)))
+    assert above.relaxed_j_per_m2 == pytest.approx(below.relaxed_j_per_m2, abs=1e-4)
+
+
 @pytest.mark.parametrize("miller", [(1, 0, 0), (1, 1, 0), (1, 1, 1), (2, 1, 0), (1, -1, 2)])
 def test_slabs_have_whole_layers_wherever_they_are_cut(miller):
     silicon = bulk("Si", cubic=True)
@@ -98,6 +103,9 @@ def test_a_primitive_cell_warns():
     ("change", "says"),
     [
         ({"miller": (0, 0, 0)}, "no plane"),
+        ({"miller": (2, 2, 2)}, "common factor 2.*give 1 1 1"),
+        ({"miller": (0, -3, 6)}, "common factor 3.*give 0 -1 2"),
+        ({"max_thickness": np.inf}, "below --max-thickness"),
         ({"thickness": 40.0}, "below --max-thickness"),
         ({"tolerance": 0.0}, "tolerance"),
         ({"max_steps": 0}, "1 step"),

@@ -74,6 +74,15 @@ def test_a_compound_without_reference_is_one_clear_error(alloy):
         vacancy_energies(alloy, EMT(), VacancySettings(chemical_potentials_ev={"Au": 0.0}))
 
 
+def test_an_elemental_crystal_s_own_chemical_potential_is_not_replaced_silently(copper):
+    own = copper.get_potential_energy() / 4
+    settings = VacancySettings(lengths=(7.0,), chemical_potentials_ev={"Cu": own - 2.0})
+    with pytest.warns(DataWarning, match=r"of Cu is -2\.\d{4} eV, as given, .* change by -2\.0000 eV"):
+        shifted = vacancy_energies(copper, EMT(), settings)
+    same = vacancy_energies(copper, EMT(), replace(settings, chemical_potentials_ev={"Cu": own + 1e-6}))  # no warning
+    assert same.formation_energies_ev[0] - shifted.formation_energies_ev[0] == pytest.approx(2.0, abs=1e-5)
+
+
 def test_without_spglib_a_site_must_be_given(copper, monkeypatch):
     monkeypatch.setitem(sys.modules, "spglib", None)
     with pytest.raises(InputError, match="spglib is needed"):
@@ -103,6 +112,9 @@ def test_supercells_have_faces_far_enough_apart(hexagonal):
         ({"lengths": ()}, "lengths"),
         ({"lengths": (-5.0,)}, "lengths"),
         ({"rattle": 1.0}, "rattle"),
+        ({"chemical_potentials_ev": {"Cu": -3.5, "Zz": 3.0}}, "of 'Zz', which is not in Cu4; .* Cu alone"),
+        ({"chemical_potentials_ev": {"O": -4.0}}, "of 'O', which is not in Cu4"),
+        ({"chemical_potentials_ev": {"Cu": np.nan}}, "a chemical potential of nan eV for Cu"),
         ({"fmax": 0.0}, "fmax"),
     ],
 )

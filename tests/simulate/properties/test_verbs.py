@@ -108,17 +108,28 @@ def test_vacancy_and_surface(run, model, crystal, tmp_path):
 
 def test_references_are_numbers_or_crystals(run, model, crystal, tmp_path):
     arguments = ("vacancy", model, crystal, "--lengths", "5", "-o", tmp_path / "vacancy", "--reference")
-    assert run(*arguments, "Si=-7.5")[0] == 0
+    code, _, err = run(*arguments, "Si=-7.5")
+    assert code == 0
+    assert "warning: the chemical potential of Si is -7.5000 eV, as given, instead of the crystal's own" in err
     given = report(tmp_path / "vacancy", "vacancy")
     assert given["chemical_potentials_ev"] == {"Si": -7.5}
-    assert run(*arguments, f"Si={crystal}")[0] == 0
+    code, _, err = run(*arguments, f"Si={crystal}")
+    assert (code, err) == (0, "")  # the same phase
     own = report(tmp_path / "vacancy", "vacancy")
     relaxed = starting_structure(ase.io.read(crystal), Calculator(model))
     assert own["chemical_potentials_ev"]["Si"] == pytest.approx(relaxed.get_potential_energy() / 4, abs=1e-6)
     shift = own["chemical_potentials_ev"]["Si"] + 7.5
     assert own["formation_energies_ev"]["0"] - given["formation_energies_ev"]["0"] == pytest.approx(shift, abs=1e-5)
-    for wrong, says in (("Si", "neither"), (f"C={crystal}", "no crystal of C alone")):
-        code, _, err = run(*arguments, wrong)
+    for wrong, says in (
+        (["Si"], "neither"),
+        (["=-7.5"], "neither"),
+        ([f"C={crystal}"], "no crystal of C alone"),
+        (["Si=-7.5", "Zz=3"], "'Zz', which is not in Si4"),
+        (["C=-9.1"], "'C', which is not in Si4"),
+        (["Si=nan"], "a chemical potential of nan eV for Si"),
+        (["Si=-7.5", "Si=-7.6"], "Si is given twice"),
+    ):
+        code, _, err = run(*arguments, *wrong)
         assert code == 1
         assert says in err
 
@@ -131,6 +142,8 @@ def test_scan_of_pairs_and_a_crystal(run, model, crystal, tmp_path):
     assert [curve["elements"] for curve in results["dimers"]] == [["Si", "Si"]]
     assert results["dimers"][0]["distances_a"][-1] == 4.0
     assert len(results["volumes"]["volumes"]) == 9
+    settings = json.loads((folder / "scan.json").read_text())["settings"]
+    assert (settings["frame"], settings["volumes"], settings["points"]) == ("-1", [0.5, 2.0], 9)
     assert "Si-Si: no flag" in out
     assert {path.name for path in folder.iterdir()} == {"scan.json", "dimers.png", "volumes.png"}
     assert run("scan", model, "--step", "0.5", "-o", folder)[0] == 0
@@ -144,6 +157,7 @@ def test_scan_of_pairs_and_a_crystal(run, model, crystal, tmp_path):
         ("eos", ["--points", "3"], "5 or more"),
         ("elastic", ["--amplitudes", "0.01"], "two or more"),
         ("surface", ["--miller", "0", "0", "0"], "no plane"),
+        ("surface", ["--miller", "2", "2", "0"], "common factor 2, and those of a plane have none; give 1 1 0"),
         ("vacancy", ["--site", "9"], "no atom 9 in a cell of 4"),
     ],
 )
@@ -152,6 +166,34 @@ def test_options_that_make_no_sense(run, model, crystal, tmp_path, verb, options
     assert (code, out) == (1, "")
     assert says in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "says"),
+    [
+        ("eos", ["--no-relax-ions", "--fmax", "1e-3"], "--fmax would have no effect: --no-relax-ions"),
+        ("elastic", ["--no-relax-ions", "--max-steps", "9"], "--max-steps would have no effect: --no-relax-ions"),
+        ("phonons", ["--supercell", "2", "2", "2", "--max-atoms", "9"], "--max-atoms would have no effect: a --superc"),
+    ],
+)
+def test_options_without_effect_are_refused(run, model, crystal, tmp_path, verb, options, says):
+    code, out, err = run(verb, model, crystal, *options, "-o", tmp_path / "out")
+    assert (code, out) == (1, "")
+    assert says in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", [["--points", "3"], ["--volumes", "0.8", "1.2"], ["--frame", "0"]])
+def test_scan_without_a_structure_has_no_options_of_one(run, model, tmp_path, option):
+    code, _, err = run("scan", model, *option, "-o", tmp_path / "out")
+    assert code == 1
+    assert f"{option[0]} would have no effect: it is for a structure; name one with --structure" in err
+
+
+def test_reports_have_the_defaults_of_the_library(run, model, crystal, tmp_path):
+    assert run("eos", model, crystal, "--points", "5", "-o", tmp_path)[0] == 0
+    settings = json.loads((tmp_path / "eos.json").read_text())["settings"]
+    assert (settings["fmax"], settings["max_steps"]) == (EosSettings.fmax, EosSettings.max_steps)
 
 
 @pytest.mark.parametrize("verb", ["elastic", "vacancy", "surface"])
