@@ -22,12 +22,11 @@ from equinet.simulate.propagation import Observation, Propagator, atoms_to_blame
 from equinet.simulate.tally import SystemRun, Tally
 from equinet.simulate.torchsim import TorchSimModel
 from equinet.simulate.torchsim_engine import TorchSimEngine
-from equinet.simulate.trajectory_folder import Form, TrajectoryFolder
+from equinet.simulate.trajectory_folder import SUMMARY, Form, TrajectoryFolder
 from equinet.simulate.velocities import thermalize
 from equinet.simulate.watch import GuardSettings, Watch
 
 CHECKPOINT = "checkpoint.npz"
-SUMMARY = "summary.json"
 
 
 @dataclass
@@ -170,7 +169,11 @@ class BatchedDynamics:
                     self._save(number + 1, {}, {"engine": {}})
         runs = [self._ended[index] for index in range(len(self.structures))]
         with replacing(self.folder / SUMMARY) as partial:
-            content = {"ensemble": self.ensemble.settings(), "systems": [asdict(each) for each in runs]}
+            content = {
+                "ensemble": self.ensemble.settings(),
+                "format": self.trajectories.form,
+                "systems": [asdict(each) for each in runs],
+            }
             partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
         return runs
@@ -180,6 +183,7 @@ class BatchedDynamics:
         if not resume and (self.folder / CHECKPOINT).is_file():
             raise InputError(f"{self.folder} has a run that was interrupted; go on with it (--resume), or remove it")
         if not resume:
+            (self.folder / SUMMARY).unlink(missing_ok=True)  # of the run whose trajectories go
             self.trajectories.remove(list(range(len(self.structures))))
 
     def _usable(self, index: int, atoms: Atoms) -> bool:
