@@ -183,12 +183,28 @@ class _Frames:
 
 
 def _files(path: Path) -> list[Path]:
-    """A file or a store as it is; of a folder that dynamics left, the trajectories."""
+    """A file or a store as it is; of a folder that dynamics left, the trajectories of the run in its summary."""
+    import warnings
+
     from equinet.data.opening import is_store
+    from equinet.errors import DataWarning
+    from equinet.simulate.trajectory_folder import SUMMARY, trajectories_of
 
     if not path.is_dir() or is_store(path):
         return [path]
-    return sorted(file for file in path.iterdir() if file.suffix in (*SUFFIXES, ".h5")) or [path]
+    files = sorted(file for file in path.iterdir() if file.suffix in (*SUFFIXES, ".h5"))
+    own = trajectories_of(path)
+    if own is None:
+        return files or [path]
+    if not own:
+        raise InputError(f"{path} has no trajectory of the run in its {SUMMARY}; name the files to choose from")
+    if others := [file.name for file in files if file not in own]:
+        warnings.warn(
+            f"{path}: {len(others)} of {len(files)} files are not of the run in its {SUMMARY} and are not read, the "
+            f"first of them {others[0]}; name them to choose from them too",
+            DataWarning,
+        )
+    return own
 
 
 def _write(selection: "Selection", pool: _Frames, output: Path) -> None:

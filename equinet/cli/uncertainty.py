@@ -6,30 +6,42 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equinet.cli.options import add_device_and_dtype, add_modal, add_seed, positive_integer, verb_parser
+from equinet.cli.options import (
+    add_device_and_dtype,
+    add_modal,
+    add_seed,
+    given,
+    positive_integer,
+    refuse,
+    verb_parser,
+)
 
 if TYPE_CHECKING:
     from equinet.data import Record
     from equinet.models import Potential
-    from equinet.uncertainty import Uncertainty
+    from equinet.uncertainty import FitSettings, Uncertainty
 
 HELP = "make error bars for a model or a committee: energies, forces, what is outside the training data"
 DESCRIPTION = """Make error bars for the energies and forces of one model, from the covariance of its last layer, or of
 several that were trained apart (equinet train --committee), from how far they disagree; and a support for each atom,
 above 1 where its environment is unlike those of the training data. Factors are fitted to the errors on calibration
-frames, which must not be training frames; a hundred are enough.
+frames, which must not be training frames; a hundred are enough, five the least.
 
 The file goes with its models: equinet test MODEL DATA --uncertainty FILE judges it on other frames, and
 equinet.Calculator(MODEL, uncertainty=FILE) has energy_std, forces_std and support."""
 EXAMPLE = """equinet uncertainty model.safetensors --train train.extxyz --calibrate held_out.extxyz -o bars.safetensors
   equinet uncertainty runs/c/member-*/model.safetensors --train train.extxyz --calibrate held_out.extxyz"""
 
+_LAST_LAYER = ("samples", "force_frames")
+"""Options of one model alone."""
+
 
 def main(argv: list[str]) -> int:
     """Run the verb.
 
     Raises:
-        InputError: models, data or an output that cannot be; calibration frames that are training frames.
+        InputError: models, data or an output that cannot be; calibration frames that are training frames; options of
+            one model with several.
     """
     parser = verb_parser("uncertainty", DESCRIPTION, EXAMPLE)
     parser.add_argument(
@@ -60,8 +72,8 @@ def main(argv: list[str]) -> int:
         "--force-frames",
         metavar="N",
         type=positive_integer,
-        default=500,
-        help="training frames, drawn at random, whose forces enter the last layer's covariance (default: 500)",
+        help="training frames, drawn at random, whose forces enter the last layer's covariance of one model "
+        "(default: 500)",
     )
     parser.add_argument(
         "--batch-size", type=positive_integer, default=8, metavar="N", help="structures per batch (default: 8)"
@@ -70,6 +82,10 @@ def main(argv: list[str]) -> int:
     add_modal(parser)
     add_device_and_dtype(parser)
     arguments = parser.parse_args(argv)
+    if len(arguments.models) > 1:
+        refuse(
+            arguments, _LAST_LAYER, "it is for the last layer of one model; a committee has the spread of its members"
+        )
 
     from equinet.errors import InputError
     from equinet.files import check_output
@@ -87,10 +103,11 @@ def main(argv: list[str]) -> int:
     ]
     training, calibration = _records(arguments.train), _records(arguments.calibrate)
     _warn_of_other_data(potentials[0], arguments.train)
-    settings = FitSettings(arguments.batch_size, arguments.samples, arguments.force_frames, arguments.seed)
+    settings = FitSettings(arguments.batch_size, seed=arguments.seed, **given(arguments, _LAST_LAYER))
     with progress("uncertainty", len(training) + len(calibration)) as done:
-        uncertainty = fit_uncertainty(potentials, training, calibration, settings, done)
-    uncertainty.facts.update(_facts(arguments, len(training), len(calibration)))
+        names = [str(model) for model in arguments.models]
+        uncertainty = fit_uncertainty(potentials, training, calibration, settings, done, names)
+    uncertainty.facts.update(_facts(arguments, settings, len(training), len(calibration)))
     save_uncertainty(uncertainty, arguments.output, arguments.models)
     sys.stdout.write("\n".join(_summary(uncertainty, arguments)) + "\n")
     return 0
@@ -118,7 +135,9 @@ def _warn_of_other_data(potential: "Potential", paths: Sequence[Path]) -> None:
         )
 
 
-def _facts(arguments: argparse.Namespace, training: int, calibration: int) -> dict[str, object]:
+def _facts(
+    arguments: argparse.Namespace, settings: "FitSettings", training: int, calibration: int
+) -> dict[str, object]:
     from equinet.files import content_sha256
 
     def of(paths: Sequence[Path]) -> list[dict[str, str]]:
@@ -129,8 +148,8 @@ def _facts(arguments: argparse.Namespace, training: int, calibration: int) -> di
         "calibrate": of(arguments.calibrate),
         "training_frames": training,
         "calibration_frames": calibration,
-        "samples": arguments.samples,
-        "force_frames": arguments.force_frames,
+        "samples": settings.samples,
+        "force_frames": settings.force_frames,
         "seed": arguments.seed,
     }
 

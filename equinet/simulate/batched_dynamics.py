@@ -22,12 +22,11 @@ from equinet.simulate.propagation import Observation, Propagator, atoms_to_blame
 from equinet.simulate.tally import SystemRun, Tally
 from equinet.simulate.torchsim import TorchSimModel
 from equinet.simulate.torchsim_engine import TorchSimEngine
-from equinet.simulate.trajectory_folder import Form, TrajectoryFolder
+from equinet.simulate.trajectory_folder import SUMMARY, Form, TrajectoryFolder
 from equinet.simulate.velocities import thermalize
 from equinet.simulate.watch import GuardSettings, Watch
 
 CHECKPOINT = "checkpoint.npz"
-SUMMARY = "summary.json"
 
 
 @dataclass
@@ -171,7 +170,11 @@ class BatchedDynamics:
                 self._run_batch(number, batches[number], within)
         runs = [self._ended[index] for index in range(len(self.structures))]
         with replacing(self.folder / SUMMARY) as partial:
-            content = {"ensemble": self.ensemble.settings(), "systems": [asdict(each) for each in runs]}
+            content = {
+                "ensemble": self.ensemble.settings(),
+                "format": self.trajectories.form,
+                "systems": [asdict(each) for each in runs],
+            }
             partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
         return runs

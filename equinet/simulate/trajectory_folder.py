@@ -4,9 +4,10 @@ Frames wait in memory until there are many, so that files are opened seldom and 
 """
 
 import errno
+import json
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from ase import Atoms
@@ -16,7 +17,9 @@ from equinet.files import WriteError
 from equinet.simulate.output import TextAppender, frame_text
 
 Form = Literal["extxyz", "h5md"]
-FORMS = ("extxyz", "h5md")
+FORMS: tuple[Form, ...] = get_args(Form)
+SUMMARY = "summary.json"
+"""In the folder, at the end of a run: "format" of the trajectories, and "systems"."""
 WAITING = 20_000
 """Atoms of frames that wait at most."""
 HDF5_FILE = 100_000
@@ -107,6 +110,21 @@ class TrajectoryFolder:
         """Remove files of earlier runs."""
         for system in systems:
             self.path(system).unlink(missing_ok=True)
+
+
+def trajectories_of(folder: Path) -> list[Path] | None:
+    """The files of the run that the folder's summary is of, in order; None without a summary that says.
+
+    Others, of an earlier run of more systems or in another format, may lie beside them.
+    """
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        count = len(summary["systems"])
+        forms = [summary["format"]] if "format" in summary else FORMS  # of versions that did not say
+        folders = [TrajectoryFolder(folder, form, count) for form in forms]
+    except (OSError, ValueError, KeyError, TypeError, InputError):
+        return None
+    return [path for each in folders for system in range(count) if (path := each.path(system)).is_file()]
 
 
 def _append_text(path: Path, frames: list[Atoms]) -> None:

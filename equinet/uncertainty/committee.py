@@ -10,6 +10,7 @@ from equinet.graph import AtomicGraph, volumes
 from equinet.models import Potential, Prediction
 from equinet.models.inference import MAX_EDGES
 from equinet.models.stacked import StackedPotentials, obstacle
+from equinet.uncertainty.frames import fingerprint
 from equinet.uncertainty.last_layer import readout_width
 from equinet.uncertainty.source import Spread
 
@@ -28,24 +29,22 @@ class Committee:
 
     Args:
         members: two or more, in eval mode on one device. Their weights are taken as they are now.
+        names: of the members, as their files, for messages; None: their numbers, from 1.
 
     Attributes:
         apart: why members are always evaluated one by one (compiled models, several architectures); else empty.
 
     Raises:
-        InputError: fewer than two; elements or cutoffs that differ.
+        InputError: fewer than two; elements or cutoffs that differ; two that are the same model.
     """
 
     kind = "committee"
     features_fixed = False
 
-    def __init__(self, members: Sequence[Potential]) -> None:
+    def __init__(self, members: Sequence[Potential], names: Sequence[str] | None = None) -> None:
         if len(members) < 2:
             raise InputError("a committee needs two models at least")
-        first = members[0]
-        for member in members[1:]:
-            if member.species != first.species or member.cutoff != first.cutoff:
-                raise InputError("the members of a committee must have the same elements and the same cutoff")
+        _check_members(members, names or [f"member {number}" for number in range(1, len(members) + 1)])
         self.members = tuple(members)
         self.apart = obstacle(members)
         self._stack = None if self.apart else StackedPotentials(members)
@@ -91,6 +90,23 @@ class Committee:
         )
         stress_variance = (virial_variance / volume.square()).mean(dim=(1, 2))
         return Spread(mean, energy_variance, forces_variance.mean(dim=1), stress_variance, features)
+
+
+def _check_members(members: Sequence[Potential], names: Sequence[str]) -> None:
+    """They describe the same atoms, and may disagree."""
+    first, known = members[0], dict[str, int]()
+    for number, (member, name) in enumerate(zip(members, names, strict=True)):
+        if member.species != first.species or member.cutoff != first.cutoff:
+            raise InputError(
+                f"the members of a committee must have the same elements and the same cutoff; {name} and {names[0]} "
+                "differ"
+            )
+        other = known.setdefault(fingerprint(member), number)
+        if other != number:
+            raise InputError(
+                f"{names[other]} and {name} are the same model, which cannot disagree with itself; give models that "
+                "were trained apart (equinet train --committee)"
+            )
 
 
 def _moments(values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -85,7 +85,8 @@ def load_uncertainty(path: str | Path, potential: Potential) -> Uncertainty:
         if kind == LastLayer.kind:
             source = LastLayer(potential, tensors["root"], tensors["directions"])
         else:
-            source = Committee([_member(path, model, potential, own) for model in models])
+            members = [_member(path, model, potential, own) for model in models]
+            source = Committee(members, [model["path"] for model in models])
         support = Support(**{field.name: tensors[f"support.{field.name}"] for field in dataclasses.fields(Support)})
         calibrations = {name: Calibration(**values) for name, values in header["calibrations"].items()}
         return Uncertainty(

@@ -31,8 +31,15 @@ Array = NDArray[np.float64]
 
 FORCE_FRAMES = 500
 """Training frames at most whose forces are differentiated by the weights; of the others features and energies count."""
-FEWEST_FRAMES = 10
-"""Calibration frames below which factors are anyone's guess."""
+LEAST_FRAMES = 5
+"""Calibration frames below which there is no calibration. A factor is the root mean square of as many ratios of error
+and standard deviation as there are frames (atoms of a frame err together). Where errors are Gaussian, the chi-square
+distribution says how often it is off by two or more: 43 of 100 with one frame, 15 with three, 9 with four, 6 with five,
+1 with ten."""
+FEW_FRAMES = 10
+"""Calibration frames below which factors are uncertain, which is said."""
+NO_VARIANCE = 1e-12
+"""eV^2 and (eV/Angstrom)^2: variances below are rounding, of values that symmetry fixes."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ def fit_uncertainty(
     calibration: Sequence[Record],
     settings: FitSettings | None = None,
     progress: Callable[[int], None] | None = None,
+    names: Sequence[str] | None = None,
 ) -> Uncertainty:
     """Make the uncertainty of one model (its last layer's) or of several (a committee's).
 
@@ -67,10 +75,12 @@ def fit_uncertainty(
         calibration: frames with energies and forces, none of them in training.
         settings: None for the defaults.
         progress: called with the number of frames done, of ``len(training) + len(calibration)``.
+        names: of the potentials, as their files, for messages.
 
     Raises:
-        InputError: calibration frames that occur in training; none with an energy, or none with forces; a model that
-            knows several levels of theory; an element that the model does not know.
+        InputError: calibration frames that occur in training, that have energies or forces in fewer than LEAST_FRAMES
+            of them, or values that symmetry fixes alone; a model that knows several levels of theory; an element that
+            the model does not know; members that are no committee.
     """
     settings = settings or FitSettings()
     if any(potential.modals for potential in potentials):
@@ -78,12 +88,12 @@ def fit_uncertainty(
     if not training:
         raise InputError("there are no training frames")
     used, held_out = fingerprints(training), fingerprints(calibration)
-    _check_calibration(calibration, np.isin(held_out, used))
+    _check_calibration(calibration, held_out, np.isin(held_out, used))
     potential = potentials[0]
     advance = _Progress(progress)
     source: Source
     if len(potentials) > 1:
-        source = Committee(potentials)
+        source = Committee(potentials, names)
         support, _ = _from_training(potential, training, settings, 0, advance)
     else:
         support, precision = _from_training(potential, training, settings, settings.force_frames, advance)
@@ -117,19 +127,29 @@ _LABELS: tuple[Callable[[Record], bool], ...] = (
 )
 
 
-def _check_calibration(records: Sequence[Record], in_training: NDArray[np.bool_]) -> None:
+def _check_calibration(records: Sequence[Record], marks: NDArray[np.int64], in_training: NDArray[np.bool_]) -> None:
     if in_training.any():
         first = records[int(np.flatnonzero(in_training)[0])].source
         raise InputError(
             f"{first} and {int(in_training.sum()) - 1} more calibration frames are training frames too, of which the "
             "model knows the answers; calibrate on frames that it has not seen"
         )
+    counts = {}
     for name in ("energy", "forces"):
-        if all(getattr(record, name) is None for record in records):
+        labelled = [getattr(record, name) is not None for record in records]
+        if not any(labelled):
             raise InputError(f"no calibration frame has a label of the {name}; give frames with energies and forces")
-    if len(records) < FEWEST_FRAMES:
+        counts[name] = len(np.unique(marks[labelled]))
+    name, count = min(counts.items(), key=lambda pair: pair[1])
+    if count < LEAST_FRAMES:
+        raise InputError(
+            f"calibration frames that differ and have a label of the {name}: {count}; a factor from so few would often "
+            f"be off by two or more; give {LEAST_FRAMES} at least, better a hundred"
+        )
+    if count < FEW_FRAMES:
         warnings.warn(
-            f"{len(records)} calibration frames are few: factors will be uncertain; a hundred are better", DataWarning
+            f"{count} calibration frames are few for the {name}: factors will be uncertain; a hundred are better",
+            DataWarning,
         )
 
 
@@ -161,6 +181,12 @@ def _calibrated(
         species.append(of)
         advance(len(batch))
     joined = {quantity: np.concatenate(values) for quantity, values in squares.items()}
+    for quantity in ("energy", "forces"):
+        if np.concatenate(rows[f"{quantity}, sigma"]).max() < NO_VARIANCE:
+            raise InputError(
+                f"nothing is uncertain about the {quantity} of the calibration frames: symmetry fixes it, or atoms "
+                "have no neighbours; add frames whose atoms are displaced"
+            )
     calibrations: dict[str, Calibration] = {}
     for name, parts in rows.items():
         quantity, method = name.split(", ")

@@ -118,13 +118,18 @@ def select_frames(
         progress: called with the number of frames looked at.
 
     Raises:
-        InputError: a count below 1, an unknown strategy.
+        InputError: a count below 1, an unknown strategy, limits that no error bar is within.
         LabelledError: a labelled frame that the model cannot take.
     """
     if count < 1:
         raise InputError(f"{count} frames cannot be chosen; give 1 or more")
     if by not in STRATEGIES:
         raise InputError(f"unknown strategy {by!r}; there are {', '.join(STRATEGIES)}")
+    if not (0.0 <= least_std <= most_std and most_std > 0.0):  # nor NaN
+        raise InputError(
+            f"error bars from {least_std:g} to {most_std:g} eV/A cannot be chosen; give limits of 0 or more "
+            "(--min-std), the largest (--max-std) not below the smallest"
+        )
     limits = BatchLimits(batch_size)
     describe = StructureDescriptor(uncertainty.support, seed)
     known = _described(uncertainty, labelled, describe, limits)

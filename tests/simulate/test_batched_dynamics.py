@@ -18,6 +18,7 @@ from equinet.simulate import Calculator, Ensemble, thermalize
 from equinet.simulate.engine import AseEngine
 from equinet.simulate.propagation import Propagator
 from equinet.simulate.structures import molecule, slab
+from equinet.simulate.trajectory_folder import trajectories_of
 from equinet.simulate.verify import rattled
 from equinet.units import EV_PER_A3_IN_GPA
 from tests.simulate.conftest import small_potential
@@ -180,6 +181,17 @@ def test_what_cannot_be_is_named_and_the_rest_go_on(tmp_path):
     assert len(list((tmp_path / "run").glob("*.extxyz"))) == 4
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert [each["failure"] is None for each in summary["systems"]] == [True, False, True, False, True, True]
+
+
+def test_a_run_that_was_interrupted_has_no_summary_yet(tmp_path):
+    def interrupt(done):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        batch(crystals(), tmp_path, steps=2).run(on_step=interrupt)
+    assert trajectories_of(tmp_path) is None
+    batch(crystals(), tmp_path, steps=2).run(resume=True)
+    assert trajectories_of(tmp_path) == [tmp_path / f"{number}.extxyz" for number in range(len(crystals()))]
 
 
 def test_one_that_explodes_stops_and_the_others_do_not_notice(tmp_path):

@@ -2,15 +2,18 @@ import dataclasses
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
+from ase.build import bulk
 from scipy.spatial.transform import Rotation
 
 from equinet.errors import DataWarning, InputError
 from equinet.graph import collate
 from equinet.models import NequIPArchitecture, Potential
 from equinet.uncertainty import Committee, FitSettings, fit_uncertainty, judge
+from equinet.uncertainty.fit import LEAST_FRAMES
 from equinet.uncertainty.support import FeatureMoments, with_limits
-from tests.uncertainty.conftest import frames, graph_of, record_of, small_potential, structure
+from tests.uncertainty.conftest import frames, graph_of, labelled, record_of, small_potential, structure
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +167,35 @@ def test_calibration_needs_both_labels_and_wants_many(potential, sets):
         fit_uncertainty([potential], sets["training"][:3], sets["calibration"][:5])
 
 
+def test_calibration_needs_five_different_frames(potential, sets):
+    """A factor from fewer is off by two or more in about one case of ten, and with one frame in almost every other."""
+    calibration = sets["calibration"]
+    few_forces = [dataclasses.replace(record, forces=None) for record in calibration[4:]]
+    for records, name, count in (
+        (calibration[:1], "energy", 1),
+        (calibration[:4], "energy", 4),
+        ([*calibration[:4], calibration[0]], "energy", 4),
+        ([*calibration[:4], *few_forces], "forces", 4),
+    ):
+        with pytest.raises(InputError, match=f"a label of the {name}: {count}; .* give 5 at least"):
+            fit_uncertainty([potential], sets["training"], records)
+    odds = [scipy.stats.chi2.cdf(n / 4, n) + scipy.stats.chi2.sf(4 * n, n) for n in (1, 3, 4, LEAST_FRAMES, 10)]
+    assert np.round(np.multiply(100, odds)).tolist() == [43, 15, 9, 6, 1]
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_calibration_needs_something_to_tell(potential, sets, members):
+    """Crystals without displacements have no forces, whatever the model."""
+    crystals = []
+    for lattice_constant in np.linspace(4.2, 4.5, 10):
+        atoms = bulk("SiC", "zincblende", a=lattice_constant, cubic=True)
+        crystals.append(record_of(labelled(atoms, potential, np.random.default_rng(0), noise=0.0)))
+    models = [potential, small_potential(4)][:members]
+    with pytest.raises(InputError, match="nothing is uncertain about the forces of the calibration frames"):
+        fit_uncertainty(models, sets["training"][:5], crystals)
+    fit_uncertainty(models, sets["training"][:5], [*crystals, sets["calibration"][0]])
+
+
 def test_frames_without_some_labels_still_count(potential, sets):
     mixed = [
         dataclasses.replace(record, **{"energy" if number % 2 else "forces": None})
@@ -179,6 +211,8 @@ def test_members_must_fit_together():
         Committee([small_potential()])
     with pytest.raises(InputError, match="the same elements and the same cutoff"):
         Committee([small_potential(), small_potential(cutoff=3.0)])
+    with pytest.raises(InputError, match="a and c are the same model, which cannot disagree with itself"):
+        Committee([small_potential(), small_potential(4), small_potential()], ["a", "b", "c"])
 
 
 def test_last_layer_variances_grow_with_the_distance_to_training(last_layer, committee, potential):

@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from equinet.errors import InputError
+from equinet.simulate.trajectory_folder import trajectories_of
 from equinet.uncertainty import fit_uncertainty, select_frames
 from equinet.uncertainty.descriptor import WIDEST, StructureDescriptor, distances_to
 from equinet.uncertainty.selection import SAME, greedy
@@ -206,6 +207,16 @@ def test_choices_that_cannot_be(uncertainty, pool):
         select_frames(uncertainty, pool, 1, by="best")
 
 
+@pytest.mark.parametrize("limits", [(0.0, np.nan), (np.nan, 1.0), (-3.0, 1.0), (2.0, 1.0), (0.0, 0.0), (0.0, -1.0)])
+def test_limits_that_nothing_is_within_are_refused_before_frames_are_read(uncertainty, limits):
+    def frames():
+        raise AssertionError("a frame was read")
+        yield
+
+    with pytest.raises(InputError, match="cannot be chosen; give limits of 0 or more"):
+        select_frames(uncertainty, frames(), 1, least_std=limits[0], most_std=limits[1])
+
+
 # on the command line
 
 
@@ -270,6 +281,37 @@ def test_chosen_frames_are_written_without_labels(run, command, made, tmp_path):
     assert figure.stat().st_size > 10_000
 
 
+def test_of_a_folder_the_last_run_is_read(run, fails, command, made, tmp_path):  # noqa: F811
+    """Not what runs of more structures, or in another format, left there; nor frames that a guard saved."""
+    pytest.importorskip("torch_sim", reason="torch-sim is not installed (the extra 'torchsim')")
+    ase.io.write(tmp_path / "starts.extxyz", [structure(seed, 0.05) for seed in range(300, 311)])
+    folder, output = tmp_path / "runs", tmp_path / "label.extxyz"
+    for frame, form in ((":", "extxyz"), (":2", "h5md"), (":3", "extxyz")):
+        (folder / "summary.json").unlink(missing_ok=True)  # with it, nothing is written into the folder
+        dynamics = ["md", made / "model.safetensors", tmp_path / "starts.extxyz", "--frame", frame, "--format", form]
+        assert run(*dynamics, "--temperature", 100, "--timestep", 1, "--steps", 1, "-o", folder)[0] == 0
+    written(folder / "label.extxyz", [structure(320)])
+    last = [folder / f"{number}.extxyz" for number in range(3)]
+    everything = sorted(path.name for path in folder.iterdir() if path.suffix in (".extxyz", ".h5"))
+    assert len(everything) == 11 + 2 + 3 + 1
+    code, _, err = run(*command, folder, "-n", 17, "-o", output)
+    assert code == 0
+    assert f"{folder}: 14 of 17 files are not of the run in its summary.json and are not read" in err
+    assert {atoms.info["source"] for atoms in ase.io.read(output, ":")} == set(map(str, last))
+    summary = folder / "summary.json"
+    summary.write_text(summary.read_text().replace('"format": "extxyz",', ""))  # as it was written before
+    assert trajectories_of(folder) == [*last, folder / "0.h5", folder / "1.h5"]
+    for text in ("{}", "[]", "{", '{"systems": [1], "format": "xtc"}'):
+        summary.write_text(text)
+        assert trajectories_of(folder) is None
+    summary.write_text('{"systems": []}')
+    assert "has no trajectory of the run in its summary.json" in fails(*command, folder, "-n", 1, "-o", output)
+    summary.unlink()
+    assert trajectories_of(folder) is None
+    _, _, err = run(*command, folder, "-n", 1, "-o", output)
+    assert "not of the run" not in err
+
+
 def test_trajectories_in_hdf5_are_chosen_from_as_well(run, command, tmp_path):  # noqa: F811
     """A folder of `equinet md --format h5md`: the frames that extended XYZ would have given."""
     torch_sim = pytest.importorskip("torch_sim", reason="torch-sim is not installed (the extra 'torchsim')")
@@ -324,6 +366,8 @@ def test_bad_input_is_one_line(fails, run, command, made, tmp_path):  # noqa: F8
     assert f"{tmp_path}/h5/0.h5: cannot be read as HDF5" in fails(*command, tmp_path / "h5", *options)
     other = ["select", made / "other.safetensors", frames, "--uncertainty", made / "bars.safetensors"]
     assert "was made for another model" in fails(*other, *options)
+    for option, value in (("--max-std", "nan"), ("--min-std", "-3")):
+        assert "eV/A cannot be chosen" in fails(*command, tmp_path / "broken.extxyz", *options, option, value)
     code, _, err = run(*command, frames, "-n", 0, "-o", tmp_path / "label.extxyz")
     assert code == 2
     assert "-n/--number: invalid number above 0 value: '0'" in err

@@ -17,7 +17,7 @@ from equinet.models import load_model, save_model
 from equinet.simulate.guard import Guard, GuardStop
 from equinet.simulate.watch import GuardSettings
 from equinet.training.committee import committee_plan, train_committee
-from equinet.uncertainty import load_uncertainty
+from equinet.uncertainty import load_uncertainty, save_uncertainty
 from tests.cli.conftest import fails, run  # noqa: F401 fixtures
 from tests.uncertainty.conftest import graph_of, small_potential, structure
 
@@ -207,7 +207,37 @@ def test_bad_input_is_one_line(fails, made, tmp_path):  # noqa: F811
     assert "no model file" in fails("uncertainty", tmp_path / "none", *common[2:], "--calibrate", held_out)
     of_another = ["test", made / "other.safetensors", held_out, "--uncertainty", made / "one.safetensors"]
     assert "was made for another model" in fails(*of_another)
+    ase.io.write(tmp_path / "few.extxyz", ase.io.read(held_out, ":4"))
+    assert "a label of the energy: 4; " in fails(*common, "--calibrate", tmp_path / "few.extxyz")
     assert not (tmp_path / "u.safetensors").exists()
+
+
+def test_a_committee_of_one_model_is_refused(fails, made, tmp_path):  # noqa: F811
+    """Also under another name: error bars would be zero, whatever the structure. Files of before are refused too."""
+    model, copy = made / "model.safetensors", tmp_path / "copy.safetensors"
+    shutil.copy(model, copy)
+    data = ["--train", made / "train.extxyz", "--calibrate", made / "calibrate.extxyz"]
+    for models in ((model, model), (model, made / "other.safetensors", copy)):
+        line = fails("uncertainty", *models, *data, "-o", tmp_path / "u.safetensors")
+        assert f"{models[0]} and {models[-1]} are the same model" in line
+    assert not (tmp_path / "u.safetensors").exists()
+    uncertainty = load_uncertainty(made / "committee.safetensors", load_model(model))
+    uncertainty.source.members = (uncertainty.source.members[0],) * 2
+    save_uncertainty(uncertainty, made / "same.safetensors", [model, model])
+    with pytest.raises(InputError, match=r"model\.safetensors and model\.safetensors are the same model"):
+        load_uncertainty(made / "same.safetensors", load_model(model))
+
+
+def test_a_committee_has_no_options_of_a_last_layer(run, fails, made, tmp_path):  # noqa: F811
+    data = ["--train", made / "train.extxyz", "--calibrate", made / "calibrate.extxyz"]
+    rest = [*data, "-o", tmp_path / "u.safetensors"]
+    models = [made / "model.safetensors", made / "other.safetensors"]
+    for option in ("--samples", "--force-frames"):
+        assert f"{option} would have no effect: " in fails("uncertainty", *models, *rest, option, 5)
+    assert run("uncertainty", models[0], *rest, "--samples", 2, "--force-frames", 5)[0] == 0
+    uncertainty = load_uncertainty(tmp_path / "u.safetensors", load_model(models[0]))
+    assert len(uncertainty.source.directions) == 2
+    assert (uncertainty.facts["samples"], uncertainty.facts["force_frames"]) == (2, 5)
 
 
 # training a committee
