@@ -53,9 +53,10 @@ def main(argv: list[str]) -> int:
     """
     arguments = _parser().parse_args(argv)
 
-    from equinet.files import check_output
+    from equinet.files import check_output, check_outputs
 
     check_output(arguments.output, (".extxyz", ".xyz"))
+    check_outputs({"-o": arguments.output}, [arguments.model, *arguments.data])
 
     from equinet.data import StructureSource
     from equinet.files import sha256
