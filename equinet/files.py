@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,37 @@ def check_output(path: Path, suffixes: tuple[str, ...] = ()) -> None:
         raise InputError(f"cannot write {path}: there is no folder {path.parent}; make it first")
     if not os.access(path.parent, os.W_OK):
         raise InputError(f"cannot write {path}: the folder {path.parent} is not writable")
+
+
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Say before the work starts that an output would take the place of an input, or of another output.
+
+    Args:
+        outputs: files, by the option that names each, as the user spells it; None where there is none.
+        inputs: files and folders, STORE:NAME for a part of a store; likewise.
+
+    Raises:
+        InputError: one would.
+    """
+    read = {os.path.realpath(whole_and_part(Path(path))[0]) for path in inputs if path is not None}
+    written: dict[str, str] = {}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        place = os.path.realpath(path)
+        if place in read:
+            raise InputError(f"{option} {path} is one of the inputs; give the output another name")
+        if place in written:
+            raise InputError(f"{option} {path} is what {written[place]} names too; give each output a name of its own")
+        written[place] = option
+
+
+def whole_and_part(path: Path) -> tuple[Path, str]:
+    """Take ``STORE:NAME`` apart; of a path that is there, or that names no part, the part is empty."""
+    stem, colon, name = path.name.rpartition(":")
+    if not colon or path.exists():
+        return path, ""
+    return (path.with_name(stem) if stem else path.parent), name
 
 
 def make_folder(folder: Path) -> None:

@@ -79,12 +79,13 @@ def _bench(arguments: argparse.Namespace) -> int:
     from equinet.bench.figure import draw
     from equinet.bench.side import processor_name
     from equinet.cli.progress import progress
-    from equinet.files import check_output, replacing
+    from equinet.files import check_output, check_outputs, replacing
     from equinet.models import available_device, load_model, one_modal
 
     check_output(arguments.plot, (".png", ".pdf", ".svg"))
     if arguments.json:
         check_output(arguments.json, (".json",))
+    check_outputs({"--plot": arguments.plot, "--json": arguments.json}, [arguments.model, arguments.structure])
     available_device(arguments.device)
     potential = one_modal(load_model(arguments.model), arguments.modal)
     sides = _sides(arguments, potential)

@@ -34,9 +34,10 @@ def main(argv: list[str]) -> int:
     add_dtype(parser)
     arguments = parser.parse_args(argv)
 
-    from equinet.files import check_output
+    from equinet.files import check_output, check_outputs
 
     check_output(arguments.output, (".safetensors",))
+    check_outputs({"-o": arguments.output}, [arguments.model])
 
     from equinet.models import load_model, one_modal, save_model
     from equinet.models.compilation import compile_potential

@@ -189,10 +189,11 @@ def _check(arguments: argparse.Namespace) -> int:
     from equinet.data import Store, open_records
     from equinet.data.findings import examine
     from equinet.data.store.checksums import verify_checksums
-    from equinet.files import check_output
+    from equinet.files import check_output, check_outputs
 
     if arguments.json:
         check_output(arguments.json)
+        check_outputs({"--json": arguments.json}, [arguments.data])
     records = open_records(arguments.data)
     if isinstance(records, Store):
         with progress("checksums", len(records.manifest.shards)) as done:

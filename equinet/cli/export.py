@@ -64,6 +64,10 @@ def _export(arguments: argparse.Namespace) -> int:
     missing = [name for name in ("model", "to", "output") if not getattr(arguments, name)]
     if missing:
         raise InputError("give MODEL, --to KIND and -o FILE, or --check FILE (equinet export --help)")
+    from equinet.files import check_outputs
+
+    check_outputs({"-o": arguments.output}, [arguments.model])
+
     from equinet.deploy import export_model
     from equinet.models import load_model, one_modal
 

@@ -29,9 +29,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--modal", metavar="NAME", help="of a potential that knows several levels of theory, one alone")
     arguments: argparse.Namespace = parser.parse_args(argv)
 
-    from equinet.files import check_output
+    from equinet.files import check_output, check_outputs
 
     check_output(arguments.output, (".safetensors",))
+    check_outputs({"-o": arguments.output}, [arguments.checkpoint])
 
     from equinet.interop.sevennet import import_sevennet
     from equinet.models import save_model

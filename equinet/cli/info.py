@@ -52,13 +52,14 @@ def main(argv: list[str]) -> int:
 
 def _card(arguments: argparse.Namespace) -> int:
     """Print or write the model card."""
-    from equinet.files import check_output, replacing
+    from equinet.files import check_output, check_outputs, replacing
     from equinet.training.card import model_card
 
     if arguments.output is None:
         sys.stdout.write(model_card(arguments.model, arguments.tests))
         return 0
     check_output(arguments.output)
+    check_outputs({"-o": arguments.output}, [arguments.model, *arguments.tests])
     text = model_card(arguments.model, arguments.tests)
     with replacing(arguments.output) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -80,9 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return EXIT_FAILURE
         except InputError as error:
-            return _fail(str(error), EXIT_FAILURE)
-        except KeyboardInterrupt:
-            return _fail("interrupted", EXIT_INTERRUPTED)
+            return _fail(_with_notes(str(error), error), EXIT_FAILURE)
+        except KeyboardInterrupt as stop:
+            return _fail(_with_notes("interrupted", stop), EXIT_INTERRUPTED)
 
 
 def _rest_idle_threads() -> None:
@@ -116,6 +116,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"equinet {__version__}")
     return parser
+
+
+def _with_notes(message: str, error: BaseException) -> str:
+    """And what was added on the way, such as how to go on."""
+    return "; ".join([message, *getattr(error, "__notes__", [])])
 
 
 def _fail(message: str, code: int) -> int:

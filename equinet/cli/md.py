@@ -52,12 +52,15 @@ def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
 
     from equinet.cli.structure import read_structures
+    from equinet.files import check_outputs
     from equinet.simulate.ensembles import Ensemble
     from equinet.simulate.output import TRAJECTORY_SUFFIXES
 
     ensemble = Ensemble(
         arguments.ensemble, arguments.timestep, arguments.temperature, seed=arguments.seed, **_constants(arguments)
     )
+    outputs = {"-o": arguments.output, "--log": _log(arguments), "--guard-output": arguments.guard_output}
+    check_outputs(outputs, [arguments.model, arguments.uncertainty, *arguments.structures])
     structures = read_structures(arguments.structures, arguments.frame)
     if len(structures) > 1 and arguments.output.suffix in TRAJECTORY_SUFFIXES:
         raise InputError(
@@ -173,6 +176,10 @@ def _constants(arguments: argparse.Namespace) -> dict[str, Any]:
     return given(arguments, [*bath, *cell])
 
 
+def _log(arguments: argparse.Namespace) -> Path:
+    return arguments.log or arguments.output.with_suffix(".csv")
+
+
 def _guard(arguments: argparse.Namespace) -> "GuardSettings | None":
     from equinet.simulate.watch import GuardSettings
 
@@ -209,7 +216,7 @@ def _one(
     from equinet.files import check_output
     from equinet.simulate.output import TRAJECTORY_SUFFIXES
 
-    log = arguments.log or arguments.output.with_suffix(".csv")
+    log = _log(arguments)
     check_output(arguments.output, TRAJECTORY_SUFFIXES)
     check_output(log)
 

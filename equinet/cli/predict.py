@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from equinet.cli.options import add_device_and_dtype, add_modal, add_model, positive_integer, verb_parser
+from equinet.cli.options import add_device_and_dtype, add_modal, add_model, positive_integer, refuse, verb_parser
 from equinet.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,16 +53,19 @@ def main(argv: list[str]) -> int:
     """
     arguments = _parser().parse_args(argv)
 
-    from equinet.files import check_output
+    from equinet.files import check_output, check_outputs
 
+    if arguments.devices:
+        refuse(arguments, ["device"], "--devices says where; leave one of them out")
     check_output(arguments.output, (".extxyz", ".xyz"))
+    check_outputs({"-o": arguments.output}, [arguments.model, *arguments.data])
 
     from equinet.data import StructureSource
     from equinet.files import sha256
     from equinet.models import available_device, load_model, one_modal
     from equinet.simulate.partial_output import PartialOutput
 
-    devices = arguments.devices or [arguments.device]
+    devices = arguments.devices or [arguments.device or "cpu"]
     potential = one_modal(load_model(arguments.model, devices[0], arguments.dtype), arguments.modal)
     sources = [StructureSource(path) for path in arguments.data]
     identity = {
@@ -95,13 +98,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_modal(parser)
     add_device_and_dtype(parser)
+    parser.set_defaults(device=None)  # to know whether it was given
     parser.add_argument(
         "--devices",
         metavar="LIST",
         type=lambda text: text.split(","),
         help="several that share the work, such as cuda:0,cuda:1; instead of --device",
     )
-    parser.add_argument("--resume", action="store_true", help="go on with OUT.partial, if it is there")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with OUT.partial, or begin where neither it nor OUT is there"
+    )
     parser.add_argument(
         "--skip-bad",
         action="store_true",
@@ -154,10 +160,8 @@ def _predict(
                 left_out = begin.left_out + passed
                 output.append(_text(batch), last.input, last.frame + 1, len(batch), left_out)
                 done(output.position.written + left_out)
-    except InputError as error:
-        skip = "; --skip-bad leaves such structures out" if isinstance(error, StructureError) else ""
-        done_part = f"; --resume goes on after the {output.position.written} done" if output.position.written else ""
-        raise InputError(f"{error}{skip}{done_part}") from error
+    except StructureError as error:
+        raise InputError(f"{error}; --skip-bad leaves such structures out") from error
     output.finish(begin.left_out + len(bad))
 
 

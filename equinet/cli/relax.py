@@ -40,9 +40,10 @@ def main(argv: list[str]) -> int:
     """
     arguments = _parser().parse_args(argv)
 
-    from equinet.files import check_output
+    from equinet.files import check_output, check_outputs
 
     check_output(arguments.output, (".extxyz", ".xyz"))
+    check_outputs({"-o": arguments.output}, [arguments.model, *arguments.structures])
 
     from equinet.cli.structure import read_structures
 

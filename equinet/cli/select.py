@@ -44,14 +44,15 @@ def main(argv: list[str]) -> int:
     """
     arguments = _parser().parse_args(argv)
 
-    from equinet.files import check_output
+    from equinet.files import check_output, check_outputs
 
-    inputs = {path.resolve() for path in (*arguments.frames, *arguments.labelled)}
     for output, suffixes in ((arguments.output, SUFFIXES), (arguments.figure, (".png",))):
         if output is not None:
             check_output(output, suffixes)
-            if output.resolve() in inputs:
-                raise InputError(f"-o {output} is one of the inputs; give the output another name")
+    frames = [file for path in (*arguments.frames, *arguments.labelled) for file in _files(path)]
+    check_outputs(
+        {"-o": arguments.output, "--figure": arguments.figure}, [arguments.model, arguments.uncertainty, *frames]
+    )
 
     from equinet.cli.progress import progress
     from equinet.simulate.loading import ready_potential

@@ -85,10 +85,14 @@ def main(argv: list[str]) -> int:
     add_device_and_dtype(parser)
     arguments = parser.parse_args(argv)
 
-    from equinet.files import check_output
+    from equinet.files import check_output, check_outputs
 
     if arguments.json:
         check_output(arguments.json)
+    worst = arguments.report and arguments.report / "worst.extxyz"  # what a report has that is data, too
+    check_outputs(
+        {"--json": arguments.json, "--report": worst}, [arguments.model, arguments.uncertainty, *arguments.data]
+    )
 
     from equinet.data import LabelKeys
     from equinet.models import load_model, one_modal

@@ -87,12 +87,10 @@ def main(argv: list[str]) -> int:
             arguments, _LAST_LAYER, "it is for the last layer of one model; a committee has the spread of its members"
         )
 
-    from equinet.errors import InputError
-    from equinet.files import check_output
+    from equinet.files import check_output, check_outputs
 
     check_output(arguments.output, (".safetensors",))
-    if arguments.output.resolve() in [model.resolve() for model in arguments.models]:
-        raise InputError(f"-o {arguments.output} is a model; give the uncertainty another name")
+    check_outputs({"-o": arguments.output}, [*arguments.models, *arguments.train, *arguments.calibrate])
 
     from equinet.cli.progress import progress
     from equinet.simulate.loading import ready_potential

@@ -59,12 +59,13 @@ def main(argv: list[str]) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from equinet.cli.progress import progress
     from equinet.cli.structure import check_usable
-    from equinet.files import check_output, replacing
+    from equinet.files import check_output, check_outputs, replacing
     from equinet.simulate.calculator import Calculator
     from equinet.simulate.verify import DYNAMIC_CHECKS, PRECISIONS, STATIC_CHECKS, run_checks, worst_of_each
 
     if arguments.json:
         check_output(arguments.json)
+        check_outputs({"--json": arguments.json}, [arguments.model, arguments.structure])
     calculator: Any
     if arguments.calculator:
         calculator = load_calculator(arguments.calculator, arguments.arguments)

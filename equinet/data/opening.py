@@ -12,7 +12,7 @@ from equinet.data.store.manifest import MANIFEST
 from equinet.data.store.splits import open_split
 from equinet.data.store.store import Store
 from equinet.errors import InputError
-from equinet.files import sha256
+from equinet.files import sha256, whole_and_part
 
 
 def open_records(path: str | Path, keys: LabelKeys | None = None) -> RecordSet | Store | Subset:
@@ -39,11 +39,7 @@ def open_store(path: str | Path) -> Store | Subset | None:
     Raises:
         InputError: as :class:`Store`; no such split.
     """
-    path = Path(path)
-    folder, name = path, ""
-    if not path.exists() and ":" in path.name:
-        stem, name = path.name.rsplit(":", 1)
-        folder = path.with_name(stem) if stem else path.parent
+    folder, name = whole_and_part(Path(path))
     if not is_store(folder):
         return None
     return open_split(folder, name) if name else Store(folder)

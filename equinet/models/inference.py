@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -48,8 +49,9 @@ class BatchLimits:
     edges: int = MAX_EDGES
 
     def __post_init__(self) -> None:
-        if self.structures is not None and self.structures < 1:
-            raise InputError(f"a batch size of {self.structures} makes no sense; give 1 or more")
+        size = self.structures
+        if size is not None and (not isinstance(size, Integral) or size < 1):
+            raise InputError(f"a batch size of {size!r} makes no sense; give a whole number above 0")
 
 
 def predict_graphs(

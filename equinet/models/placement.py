@@ -20,15 +20,17 @@ def resolve_dtype(dtype: torch.dtype | str) -> torch.dtype:
 
 
 def available_device(device: str | torch.device) -> torch.device:
-    """Return the device if this machine has it.
+    """Return the device if this machine has it, and equinet runs there.
 
     Raises:
-        InputError: not a device's name, or a GPU asked for where none is.
+        InputError: not a device's name, one that is neither a CPU nor a GPU of CUDA, or a GPU that is not there.
     """
     try:
         resolved = torch.device(device)
     except RuntimeError:
         raise InputError(f"{device!r} is not a device; use cpu, cuda or cuda:N") from None
+    if resolved.type not in ("cpu", "cuda"):
+        raise InputError(f"equinet does not run on the device {str(device)!r}; use cpu, cuda or cuda:N")
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         raise InputError(
             f"device {device} was asked for, but torch sees {torch.cuda.device_count()} GPU(s) here; use --device cpu"

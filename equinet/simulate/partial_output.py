@@ -48,8 +48,8 @@ class PartialOutput:
         resume: go on with what is there; a new output begins where nothing is.
 
     Raises:
-        InputError: the file cannot be written; an unfinished output is there that is of something else, or that was not
-            asked for.
+        InputError: the file cannot be written; an unfinished output is there that is of something else, that was not
+            asked for or that has lost its journal; a finished one, to go on with.
     """
 
     def __init__(self, path: Path, identity: dict[str, Any], resume: bool) -> None:
@@ -60,6 +60,16 @@ class PartialOutput:
         self.settings: dict[str, Any] | None = None  # what was decided when the output began
         self.position = Position()
         self._identity = identity
+        if self.partial.exists() and not self.journal.is_file():
+            raise InputError(
+                f"{self.partial} is there without {self.journal.name}, which says how much of it is whole; rename it "
+                "to keep it, or remove it, and start anew"
+            )
+        if resume and path.exists() and not self.partial.exists():
+            raise InputError(
+                f"{path} is finished, and there is no {self.partial.name} to go on with; to compute it anew, leave out "
+                "--resume"
+            )
         lines = self._lines()
         if len(lines) > 2 and not resume:
             raise InputError(
@@ -118,7 +128,13 @@ class PartialOutput:
 
         Args:
             left_out: structures that were passed over, in all; some may come after the last that was written.
+
+        Raises:
+            InputError: nothing came at all.
         """
+        if not self.position.written:
+            why = f"all structures were left out ({left_out})" if left_out else "there are no structures"
+            raise InputError(f"{self.path} is not written: {why}")
         self.position = replace(self.position, left_out=left_out)
 
     def __enter__(self) -> "PartialOutput":
@@ -133,6 +149,8 @@ class PartialOutput:
         if kind is None:
             commit(self.partial, self.path)
         elif self.position.written:
+            assert error is not None
+            error.add_note(f"--resume goes on after the {self.position.written} done")
             return
         self.partial.unlink(missing_ok=True)
         self.journal.unlink(missing_ok=True)

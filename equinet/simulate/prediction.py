@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -57,8 +58,8 @@ class PredictionStream:
             out. None stops there.
 
     Raises:
-        InputError: a batch size below 1; devices that are not there, or not of one kind; while predicting, memory that
-            does not suffice.
+        InputError: no potential, or one of several levels of theory; a batch size that is none; devices that are not
+            there, or not of one kind; while predicting, memory that does not suffice.
         StructureError: what is wrong with a structure.
     """
 
@@ -70,6 +71,7 @@ class PredictionStream:
         devices: Sequence[str | torch.device] | None = None,
         on_bad: Callable[[Any, InputError], None] | None = None,
     ) -> None:
+        _check_potential(potential)
         self.potential = potential
         self.workers = Workers(potential, devices)
         self._on_bad = on_bad
@@ -111,11 +113,29 @@ class PredictionStream:
 
     def _graph(self, structure: tuple[Any, Atoms]) -> tuple[tuple[Any, Atoms], AtomicGraph | InputError]:
         try:
+            _check_atoms(structure[1])
             graph = graph_from_atoms(structure[1], self.potential.cutoff)
             self.potential.check_elements(graph.numbers)
         except InputError as error:
             return structure, error
         return structure, graph
+
+
+def _check_potential(potential: object) -> None:
+    if not isinstance(potential, Potential):
+        raise InputError(
+            f"{potential!r:.60} is no potential; load one with equinet.load, such as equinet.load('model.safetensors')"
+        )
+    if potential.modals:
+        raise InputError(
+            f"the potential knows the levels of theory {', '.join(potential.modals)}; load it at one of them: "
+            f"equinet.load(FILE, modal={potential.modals[0]!r})"
+        )
+
+
+def _check_atoms(atoms: object) -> None:
+    if not isinstance(atoms, Atoms):
+        raise InputError(f"a {type(atoms).__name__} is no structure; give objects of the class ase.Atoms")
 
 
 def predict(
@@ -128,16 +148,20 @@ def predict(
     """Predict many structures; the results are those of one structure at a time, in the same order.
 
     Args:
-        potential: stays on its device.
+        potential: stays on its device; of one level of theory (``equinet.load(path, modal=NAME)``).
         atoms_list: structures of any size and kind, mixed; read one by one.
         batch_size: structures in one batch at most, or "auto" for what memory holds (:class:`PredictionStream`).
         on_batch: called after each batch with the number of structures done so far.
         devices: to share the batches, such as ["cuda:0", "cuda:1"]; None for the one the potential is on.
 
     Raises:
-        InputError: what is wrong with a structure, naming its number (from 0); a batch size below 1; a device that is
-            not there; memory that does not suffice.
+        InputError: what is wrong with a structure, naming its number (from 0); the name of a model or of a file, or a
+            single structure; otherwise as :class:`PredictionStream`.
     """
+    if isinstance(atoms_list, Atoms):
+        raise InputError("predict takes a list of structures; give [atoms]")
+    if isinstance(atoms_list, str | Path):
+        raise InputError(f"predict takes a list of structures; read it: ase.io.read({str(atoms_list)!r}, ':')")
     numbered = ((f"frame {number}", atoms) for number, atoms in enumerate(atoms_list))
     results: list[Result] = []
     for batch in PredictionStream(potential, numbered, batch_size, devices):

@@ -15,6 +15,7 @@ import torch
 from equinet.data import Store, build_store
 from equinet.data.store.splits import write_split
 from equinet.models import save_model
+from equinet.simulate.partial_output import PartialOutput
 from equinet.simulate.structures import bulk, molecule, slab
 from tests.simulate.conftest import small_potential
 
@@ -120,6 +121,54 @@ def test_stopped_at_a_bad_structure_and_resumed_without_it(run, fails, model_fil
     assert run(*options, "-o", out, "--resume", "--skip-bad")[1].endswith("; 1 left out\n")
     assert run(*options, "-o", tmp_path / "at_once.extxyz", "--skip-bad")[0] == 0
     assert out.read_bytes() == (tmp_path / "at_once.extxyz").read_bytes()
+
+
+@pytest.mark.parametrize("before", [None, "of a run before"])
+def test_nothing_that_can_be_predicted_leaves_no_output(run, model_file, tmp_path, before):
+    out, oxide = tmp_path / "out.extxyz", tmp_path / "oxide.extxyz"
+    ase.io.write(oxide, [ase.Atoms("O"), ase.Atoms("O2", positions=[[0, 0, 0], [0, 0, 1]])])
+    if before is not None:
+        out.write_text(before)
+    code, text, err = run("predict", model_file, oxide, "-o", out, "--skip-bad")
+    assert (code, text) == (1, "")
+    assert err.splitlines()[-1] == f"equinet: error: {out} is not written: all structures were left out (2)"
+    assert (out.read_text() if out.exists() else None) == before
+    assert left_behind(out) == []
+
+
+def test_interrupted_says_how_to_go_on(run, fails, model_file, many, tmp_path, monkeypatch):
+    out = tmp_path / "out.extxyz"
+    command = ("predict", model_file, many, "-o", out, "--batch-size", 7)
+    append = PartialOutput.append
+
+    def stopped(self, *rest):
+        append(self, *rest)
+        if self.position.written == 14:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PartialOutput, "append", stopped)
+        code, _, err = run(*command)
+        assert (code, err) == (130, "equinet: error: interrupted; --resume goes on after the 14 done\n")
+    journal = tmp_path / "out.extxyz.partial.json"
+    text = journal.read_text()
+    journal.unlink()
+    for resume in ([], ["--resume"]):
+        assert f"{out}.partial is there without out.extxyz.partial.json" in fails(*command, *resume)
+        assert (tmp_path / "out.extxyz.partial").stat().st_size > 1000
+    journal.write_text(text)
+    assert run(*command, "--resume")[0] == 0
+
+    done = out.read_bytes()
+    monkeypatch.setattr("equinet.cli.predict._predict", None)  # nothing is computed
+    line = fails(*command, "--resume")
+    assert f"{out} is finished, and there is no out.extxyz.partial to go on with" in line
+    assert out.read_bytes() == done
+
+
+def test_one_device_or_several(fails, model_file, many, tmp_path):
+    options = ("-o", tmp_path / "out.extxyz", "--devices", "cpu,cpu", "--device", "cpu")
+    assert "--device would have no effect: --devices says where" in fails("predict", model_file, many, *options)
 
 
 @pytest.mark.parametrize("batch_size", ["3", "auto"])

@@ -8,7 +8,7 @@ from equinet.errors import InputError
 from equinet.graph import collate
 from equinet.models import NequIPArchitecture, Potential, load_model, one_modal, save_model
 from equinet.models.compilation import compile_potential, drawn_structures
-from equinet.simulate import Calculator
+from equinet.simulate import Calculator, predict
 from equinet.simulate.structures import bulk
 
 SPECIES, CUTOFF = [1, 8, 14], 4.0
@@ -133,6 +133,8 @@ def test_what_cannot_be_chosen(graphs):
         potential.hessian(graphs[0])
     with pytest.raises(InputError, match="say which with --modal"):
         Calculator(potential)
+    with pytest.raises(InputError, match=r"load it at one of them: equinet.load\(FILE, modal='PBE'\)"):
+        predict(potential, [bulk([8, 14])])
     with pytest.raises(InputError, match="knows no 'LDA'; there are PBE, R2SCAN"):
         one_modal(potential, "LDA")
     single = one_modal(potential, "PBE")

@@ -104,6 +104,12 @@ def test_device_that_is_not_there(path: Path) -> None:
         load_model(path, device="gpu please")
 
 
+@pytest.mark.parametrize("device", ["mps", "meta", torch.device("xpu:1")])
+def test_device_of_another_kind(path: Path, device: str | torch.device) -> None:
+    with pytest.raises(InputError, match=f"does not run on the device '{device}'; use cpu, cuda or cuda:N"):
+        load_model(path, device=device)
+
+
 def test_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no folder"):
         save_model(POTENTIALS["nequip"](torch.float32), tmp_path / "absent" / "model.safetensors")

@@ -1,9 +1,11 @@
+from pathlib import Path
+
 import ase.io
 import pytest
 from ase import Atoms
 
 from equinet.errors import InputError
-from equinet.files import check_output, replacing
+from equinet.files import check_output, check_outputs, replacing
 from equinet.simulate.output import trajectory_writer
 
 
@@ -59,3 +61,21 @@ def test_without_frames_the_old_file_stays(tmp_path):
         pass
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_outputs_are_neither_inputs_nor_each_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store, link = tmp_path / "STORE", tmp_path / "link.extxyz"
+    store.mkdir()
+    link.symlink_to("a.extxyz")
+    a, b = Path("a.extxyz"), Path("b.extxyz")
+    check_outputs({"-o": a, "--log": b, "--json": None}, ["7net-0", None, store, Path("STORE:train")])
+    for outputs, inputs in (
+        ({"-o": a}, [b, tmp_path / "a.extxyz"]),
+        ({"-o": link}, [a]),
+        ({"-o": None, "--report": Path("STORE")}, [a, Path("STORE:train")]),
+    ):
+        with pytest.raises(InputError, match="is one of the inputs; give the output another name"):
+            check_outputs(outputs, inputs)
+    with pytest.raises(InputError, match=r"--log .*link.extxyz is what -o names too"):
+        check_outputs({"-o": a, "--log": link}, [b])

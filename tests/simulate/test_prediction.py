@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -62,8 +64,23 @@ def test_errors_name_the_frame(potential):
         predict(potential, [bulk([14]), Atoms("O")])
     with pytest.raises(InputError, match=r"frame 0: .* at one place"):
         predict(potential, [Atoms("Si2")])
-    with pytest.raises(InputError, match="batch size"):
-        predict(potential, [], batch_size=0)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, "foo", "4"])
+def test_batch_sizes_that_are_none(potential, size):
+    with pytest.raises(InputError, match=f"batch size of {size!r} makes no sense"):
+        predict(potential, [bulk([14])], batch_size=size)
+
+
+def test_what_is_given_by_mistake(potential):
+    with pytest.raises(InputError, match=r"'model.safetensors' is no potential; load one with equinet.load"):
+        predict("model.safetensors", [bulk([14])])
+    with pytest.raises(InputError, match=r"takes a list of structures; give \[atoms\]"):
+        predict(potential, bulk([14]))
+    with pytest.raises(InputError, match=r"read it: ase.io.read\('a.extxyz', ':'\)"):
+        predict(potential, Path("a.extxyz"))
+    with pytest.raises(InputError, match="frame 1: a list is no structure"):
+        predict(potential, [bulk([14]), [bulk([14])]])
 
 
 def same_bits(first, second):

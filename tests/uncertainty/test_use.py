@@ -202,7 +202,7 @@ def test_bad_input_is_one_line(fails, made, tmp_path):  # noqa: F811
     model, train, held_out = (made / name for name in ("model.safetensors", "train.extxyz", "calibrate.extxyz"))
     common = ["uncertainty", model, "--train", train, "-o", tmp_path / "u.safetensors"]
     assert "are training frames too" in fails(*common, "--calibrate", train)
-    assert "is a model; give the uncertainty another name" in fails(*common[:-1], model, "--calibrate", held_out)
+    assert "is one of the inputs; give the output another name" in fails(*common[:-1], model, "--calibrate", held_out)
     assert "must end in .safetensors" in fails(*common[:-1], tmp_path / "u.json", "--calibrate", held_out)
     assert "no model file" in fails("uncertainty", tmp_path / "none", *common[2:], "--calibrate", held_out)
     of_another = ["test", made / "other.safetensors", held_out, "--uncertainty", made / "one.safetensors"]
