@@ -205,6 +205,7 @@ def test_card_of_a_fine_tuned_model_tells_what_is_of_its_parents(run, tmp_path):
         "| oxides/model.safetensors fine-tuned from | 7net-0.safetensors, SHA-256 aa11; "
         "its training data: not recorded |",
         "Fine-tuned on 25 frames with 50 atoms, and on 60 replayed frames in turn.",
+        "Level of theory of the new data: not recorded.",
         "Reference energies from the parent, shifted to fit the new data.",
         "- No new training frame has a stress label: what it says of them is the parent's.",
         "MIT, (c) Somebody: the licence of 7net-0.safetensors, which it was fine-tuned from.",

@@ -91,7 +91,7 @@ def _what(sources: CardSources) -> str:
 def _data(sources: CardSources) -> str:
     stated = sources.level_of_theory()
     level = f"{markdown(stated[0])} ({markdown(stated[1])})" if stated else NOT_RECORDED
-    of = " of the new data" if sources.parents else ""
+    of = " of the new data" if sources.parents and not sources.potential.modals else ""
     lines = [f"Level of theory{of}: {level}.\n"]
     files = [(name, table(file)) for name, file in table(sources.provenance.get("data")).items()]
     if sources.replay:
