@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from equinet import __version__
+from equinet.lineage import generations, table
 
 
 @dataclass(frozen=True)
@@ -384,23 +385,25 @@ def package_citations() -> list[Citation]:
 
 
 def model_citations(header: Mapping[str, Any]) -> list[Citation]:
-    """What a model uses, in the order of :data:`CITATIONS`.
+    """What a model uses, and those that it was fine-tuned from, in the order of :data:`CITATIONS`.
 
     Args:
         header: of the model file, as :func:`equinet.models.read_header` returns it. Its provenance may hold anything.
     """
     wanted: list[Citation] = [EQUINET, E3NN, ASE, *_ARCHITECTURES.get(str(header.get("architecture")), ())]
-    provenance = _table(header.get("provenance"))
-    hyper_parameters = _table(header.get("hyper_parameters"))
-    source = _table(hyper_parameters.get("nequip")) or hyper_parameters
-    wanted += _IMPORTED.get(str(provenance.get("imported_from")), ())
-    if source.get("modals") or provenance.get("modal"):
+    hyper_parameters = table(header.get("hyper_parameters"))
+    source = table(hyper_parameters.get("nequip")) or hyper_parameters
+    if source.get("modals"):
         wanted.append(MODALS)
     if header.get("zbl"):
         wanted.append(ZBL)
-    data = _table(_table(provenance.get("config")).get("data"))
-    if not data.get("train_path"):
-        wanted += _SAMPLES.get(str(data.get("sample")), ())
+    for provenance in generations(table(header.get("provenance"))):
+        wanted += _IMPORTED.get(str(provenance.get("imported_from")), ())
+        if provenance.get("modal"):
+            wanted.append(MODALS)
+        data = table(table(provenance.get("config")).get("data"))
+        if not data.get("train_path"):
+            wanted += _SAMPLES.get(str(data.get("sample")), ())
     return [citation for citation in CITATIONS if citation in wanted]
 
 
@@ -416,17 +419,11 @@ def feature_citations(features: Sequence[str]) -> list[Citation]:
 
 def foreign_citation(header: Mapping[str, Any], known: Sequence[Citation]) -> str | None:
     """What a model's provenance asks to cite, where none of the known entries covers it; one line."""
-    text = _table(header.get("provenance")).get("citation")
-    if not isinstance(text, str) or not text.strip():
-        return None
-    rest = [part.strip() for part in text.split(";") if not any(_doi(entry) in part for entry in known)]
-    return "; ".join(" ".join(part.split()) for part in rest).replace("@", "(at)") or None  # no entry hides in it
+    texts = [generation.get("citation") for generation in generations(table(header.get("provenance")))]
+    parts = [" ".join(part.split()) for text in texts if isinstance(text, str) for part in text.split(";")]
+    rest = [part for part in dict.fromkeys(parts) if part and not any(_doi(entry) in part for entry in known)]
+    return "; ".join(rest).replace("@", "(at)") or None  # no entry hides in it
 
 
 def _doi(entry: Citation) -> str:
     return entry.fields.get("doi", entry.plain)
-
-
-def _table(value: Any) -> Mapping[str, Any]:
-    """A stranger's header may hold anything where a table should be."""
-    return value if isinstance(value, Mapping) else {}

@@ -120,8 +120,11 @@ def _essentials(provenance: dict[str, Any]) -> dict[str, Any]:
         kept = ("file", "sha256", "frames")
         essentials["data"] = {name: {key: file[key] for key in kept if key in file} for name, file in data.items()}
     statistics = provenance.get("statistics")
-    if isinstance(statistics, dict) and "isolated_energies_source" in statistics:
+    if isinstance(statistics, dict) and "isolated_energies_source" in statistics and not provenance.get("parent"):
         essentials["isolated_energies_from"] = statistics["isolated_energies_source"]
+    parent = provenance.get("parent")
+    if isinstance(parent, dict) and isinstance(parent.get("provenance"), dict):
+        essentials["parent"] = parent | {"provenance": _essentials(parent["provenance"])}
     return essentials
 
 

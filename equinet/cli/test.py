@@ -220,7 +220,9 @@ def _of_modal(records: "Sequence[Record]", modal: str | None, key: str, path: st
 
 def print_tables(evaluation: "Evaluation", title: str) -> None:
     """Print all errors; forces of each element; the main errors of each group."""
-    tables = {f"{title}: {evaluation.frames} frames": _errors(evaluation)}
+    partial = [f"{count} with {name}" for name, count in evaluation.counts.items() if 0 < count < evaluation.frames]
+    labels = f" ({', '.join(partial)})" if partial else ""
+    tables = {f"{title}: {evaluation.frames} frames{labels}": _errors(evaluation)}
     if len(evaluation.per_element) > 1:
         tables["force components by element, meV/A"] = _elements(evaluation)
     if evaluation.groups:
@@ -282,4 +284,4 @@ def _groups(evaluation: "Evaluation") -> "Table":
 
 def _number(value: float) -> str:
     """Four significant digits, without exponents where they are not needed."""
-    return f"{value:.4g}"
+    return f"{value:.4g}" if abs(value) < 9999.5 else f"{value:.0f}"

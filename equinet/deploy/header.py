@@ -8,6 +8,7 @@ import torch
 
 from equinet import __version__
 from equinet.errors import InputError
+from equinet.lineage import licence
 from equinet.models import Potential
 from equinet.models.model_file import UNITS
 
@@ -38,7 +39,8 @@ class Header:
         torch_version: that made it.
         equinet_version: that made it.
         units: of what it takes and gives.
-        provenance: of the model: where it comes from, its licence, its training, as in its file.
+        provenance: of the model: where it comes from, its training, as in its file; its licence, or its
+            parent's where it was fine-tuned and states none of its own.
         format_version: of this header.
     """
 
@@ -64,6 +66,7 @@ class Header:
 
 def header_of(potential: Potential, kind: str, operators: str) -> Header:
     """The header of an artefact made from a potential."""
+    stated = licence(potential.provenance)
     return Header(
         kind=kind,
         operators=operators,
@@ -73,7 +76,7 @@ def header_of(potential: Potential, kind: str, operators: str) -> Header:
         dtype=str(potential.dtype).removeprefix("torch."),
         device=potential.scale.device.type,
         modals=potential.modals,
-        provenance=potential.provenance,
+        provenance=potential.provenance | ({"licence": stated} if stated else {}),
     )
 
 

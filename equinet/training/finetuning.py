@@ -117,10 +117,13 @@ class Start:
 
     def describe(self) -> list[str]:
         """Lines for the user."""
-        lines = [f"starting from {self.provenance['file']}, {len(self.potential.species)} elements"]
-        for level, shift in self.shifts.items():
-            lines += [f"{level}: {line}" if level else line for line in shift.describe()]
-        return lines
+        first = f"starting from {self.provenance['file']}, {len(self.potential.species)} elements"
+        return [first, *self.describe_shifts()]
+
+    def describe_shifts(self) -> list[str]:
+        """Lines for the user: what was done to the parent's reference energies; none where nothing was."""
+        described = {level: shift.describe() for level, shift in self.shifts.items()}
+        return [f"{level}: {line}" if level else line for level, lines in described.items() for line in lines]
 
 
 def parent_settings(settings: FineTuning) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import yaml
 
 import equinet
 from equinet.data import StressCheck
-from equinet.files import replacing
+from equinet.files import content_sha256, replacing
 from equinet.training.records import RunRecords
 from equinet.training.run_directory import RunDirectory
 
@@ -68,9 +68,27 @@ def collect_provenance(records: RunRecords, configuration: dict[str, Any], check
         },
         "stress_check": None if check is None else check.line(),
         "statistics": records.statistics.to_dict(),
-        "parent": None if records.start is None else dict(records.start.provenance),
+        "parent": None
+        if records.start is None
+        else {**records.start.provenance, "reference_shifts": records.start.describe_shifts()},
+        "replay": _replay(records),
         "config": configuration,
         "versions": versions(),
+    }
+
+
+def _replay(records: RunRecords) -> dict[str, Any] | None:
+    """What was replayed, as ``data`` says it of the new files."""
+    if records.replay.path is None:
+        return None
+    path, replayed = Path(records.replay.path), records.replayed
+    counts = {name: sum(getattr(one, name) is not None for one in replayed) for name in ("energy", "forces", "virial")}
+    return {
+        "file": str(path),
+        "sha256": content_sha256(path),
+        "label": records.replay.label,
+        "frames": len(replayed),
+        **{f"frames_with_{name}": count for name, count in counts.items()},
     }
 
 

@@ -17,6 +17,7 @@ config=${1:?give a configuration file}
 
 source .venv/bin/activate
 export OMP_NUM_THREADS=1 # workers of the loader have the cores
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # since Slurm 22.05 srun gives each process one core unless it is told
 
 srun --kill-on-bad-exit=0 equinet train --config "$config" --resume auto \
     --trainer.accelerator gpu --trainer.num_nodes "$SLURM_NNODES" --trainer.devices "$SLURM_NTASKS_PER_NODE" \

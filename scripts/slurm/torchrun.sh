@@ -9,7 +9,7 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --signal=TERM@300
-# 300 seconds before the time is up torchrun gets SIGTERM, which it hands on (SIGUSR1 it would not) with 30 seconds to end:
+# 300 seconds before the time is up torchrun gets SIGTERM, which it hands on (SIGUSR1 it would not), with 240 seconds to end:
 # the step is finished and a checkpoint written. Submitted again, the run goes on.
 set -uo pipefail
 config=${1:?give a configuration file}
@@ -17,6 +17,8 @@ gpus=4
 
 source .venv/bin/activate
 export OMP_NUM_THREADS=1
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # since Slurm 22.05 srun gives each process one core unless it is told
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=240      # seconds that torchrun leaves its processes after SIGTERM (else 30)
 head_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 
 srun --kill-on-bad-exit=0 torchrun --nnodes "$SLURM_NNODES" --nproc-per-node "$gpus" \

@@ -26,6 +26,7 @@ from equinet.citations import (
 from equinet.models import ARCHITECTURES, NequIPArchitecture, Potential, save_model
 from equinet.simulate.ensembles import THERMOSTATS
 
+OF_GLYCOL = {"config": {"data": {"sample": "glycol"}}}
 REQUIRED = {
     "article": {"author", "title", "journal", "year", "volume", "pages", "doi"},
     "book": {"author", "title", "publisher", "year"},
@@ -98,6 +99,12 @@ def test_every_architecture_has_its_paper(architecture):
         ({"provenance": {"config": {"data": {"sample": "silicon"}}}}, [PYSCF]),
         ({"provenance": {"config": {"data": {"sample": "silicon", "train_path": "mine.xyz"}}}}, []),
         ({"provenance": "nonsense", "hyper_parameters": 3}, []),
+        ({"provenance": {"parent": {"provenance": {"imported_from": "SevenNet"}}}}, [SEVENNET]),
+        (
+            {"provenance": {"parent": {"provenance": {"modal": "PBE", "parent": {"provenance": OF_GLYCOL}}}}},
+            [MODALS, GFN2],
+        ),
+        ({"provenance": {"parent": {"provenance": "nonsense"}}}, []),
     ],
 )
 def test_what_is_cited_follows_from_what_the_model_uses(header, more):
@@ -128,6 +135,11 @@ def test_cite(run, model_file, tmp_path):
     out = run("cite", tmp_path / "own.safetensors")[1]
     assert {SEVENNET.key, ZBL.key} < {key for _, key, _ in entries(out)}
     assert out.splitlines()[-1] == "% the model's own words: A. Nother, (at)article{trap}"
+    potential.provenance = {"citation": "Mine", "parent": {"provenance": potential.provenance}}
+    save_model(potential, tmp_path / "tuned.safetensors")
+    out = run("cite", tmp_path / "tuned.safetensors")[1]
+    assert SEVENNET.key in {key for _, key, _ in entries(out)}
+    assert out.splitlines()[-1] == "% the model's own words: Mine; A. Nother, (at)article{trap}"
 
 
 def test_what_was_used_is_cited_too(run, model_file):

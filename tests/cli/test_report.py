@@ -8,6 +8,7 @@ import pytest
 import yaml
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from equinet.files import sha256
 from equinet.models import NequIPArchitecture, Potential, load_model, save_model
 from equinet.simulate import Calculator
 from equinet.simulate.structures import bulk, molecule
@@ -162,6 +163,94 @@ def test_card_of_several_levels_of_theory(run, tmp_path):
     assert "epochs 9" not in run("info", tmp_path / "two.safetensors", "--card")[1]
 
 
+def test_card_of_a_fine_tuned_model_tells_what_is_of_its_parents(run, tmp_path):
+    """Licence, origin, paper and what the parent knew: without them the card would be false, not only short."""
+    imported = {
+        "imported_from": "SevenNet",
+        "licence": "MIT, (c) Somebody",
+        "citation": "Park et al., doi:10.1021/acs.jctc.4c00190",
+    }
+    oxides = {
+        "parent": {"file": "/far/7net-0.safetensors", "sha256": "aa11", "provenance": imported},
+        "data": {"train": {"file": "oxides.extxyz", "sha256": "0ff1"}},
+        "statistics": {"species": [8, 14], "frames_per_species": [40, 30], "frames": 40, "shortest_distance": 1.1},
+    }
+    provenance = {
+        "parent": {"file": "runs/oxides/model.safetensors", "sha256": "bb22", "provenance": oxides},
+        "replay": {"file": "old.extxyz", "sha256": "cc33", "label": "parent", "frames": 60},
+        "config": {"model": {"finetune": {"refit_isolated_energies": True}}},
+        "statistics": {
+            "species": [14],
+            "frames_per_species": [25],
+            "frames": 25,
+            "atoms": 50,
+            "frames_with_stress": 0,
+            "from_isolated": [False],
+            "isolated_energies_source": "ridge regression",
+            "shortest_distance": 2.3,
+        },
+    }
+    potential = small_potential()
+    potential.provenance = provenance
+    path = tmp_path / "tuned.safetensors"
+    save_model(potential, path)
+    card = run("info", path, "--card")[1]
+    lines = card.splitlines()
+    assert lines[1] == "license: mit"
+    for line in (
+        "An interatomic potential for C, Si, fine-tuned from oxides/model.safetensors, which was "
+        "fine-tuned from 7net-0.safetensors, which was imported from SevenNet.",
+        "| Fine-tuned from | oxides/model.safetensors, SHA-256 bb22; trained on 40 frames of oxides.extxyz, "
+        "SHA-256 0ff1 |",
+        "| oxides/model.safetensors fine-tuned from | 7net-0.safetensors, SHA-256 aa11; "
+        "its training data: not recorded |",
+        "Fine-tuned on 25 frames with 50 atoms, and on 60 replayed frames in turn.",
+        "Level of theory of the new data: not recorded.",
+        "Reference energies from the parent, shifted to fit the new data.",
+        "- No new training frame has a stress label: what it says of them is the parent's.",
+        "MIT, (c) Somebody: the licence of 7net-0.safetensors, which it was fine-tuned from.",
+    ):
+        assert line in lines
+    assert any(line.startswith("| replay, labels of the parent | old.extxyz | 60 |") for line in lines)
+    assert any(line.startswith("| C | 0, known from the parent |") for line in lines)
+    assert any(line.startswith("| Si | 25 |") for line in lines)
+    assert "distances shorter than any trained on (1.10 Å where they are recorded, which the parent's are not)" in card
+    assert "were regressed" not in card  # nothing is known of the first model's
+    assert "without replaying" not in card
+    assert "park_sevennet_2024" in card
+
+    potential.provenance = {**provenance, "licence": "CC-BY-4.0", "replay": None}
+    save_model(potential, path)
+    card = run("info", path, "--card")[1]
+    assert "license: cc-by-4.0" in card
+    assert "\nCC-BY-4.0.\n" in card
+    assert "unlike the new data (1 of 2 elements are not in them) it may have forgotten" in card
+    facts = run("info", path)[1]
+    assert "isolated energies from" not in facts  # they are the parent's
+    assert "shortest distance" not in facts
+    assert "shortest distance" in run("info", path, "--all")[1]
+
+
+def test_card_says_which_test_is_none(run, run_folder):
+    """Errors of the file that the model was trained on."""
+    model, data = run_folder / "model.safetensors", run_folder / "crystals.extxyz"
+    potential = load_model(model)
+    potential.provenance = {"data": {"train": {"sha256": sha256(data)}}}
+    save_model(potential, model)
+    assert run("test", model, data, run_folder / "molecules.extxyz", "--report", run_folder / "report")[0] == 0
+    lines = run("info", model, "--card")[1].splitlines()
+    assert f"SHA-256 of crystals.extxyz: {sha256(data)}, the file that it was trained on: no test." in lines
+    assert f"SHA-256 of molecules.extxyz: {sha256(run_folder / 'molecules.extxyz')}." in lines
+    assert not [line for line in lines if line.startswith("| Data set") and "With" in line]
+    errors = run_folder / "report" / "errors.json"
+    content = json.loads(errors.read_text())
+    content["data_sets"]["crystals"]["frames_with_energy"] = 2
+    errors.write_text(json.dumps(content))
+    lines = run("info", model, "--card")[1].splitlines()
+    assert any(line.startswith("| Data set | Group | Frames | With energy | Energy MAE") for line in lines)
+    assert any(line.startswith("| crystals |  | 5 | 2 |") for line in lines)
+
+
 def test_strangers_models_have_cards(run, run_folder):
     """Provenance of any shape, hostile text in it."""
     potential = load_model(run_folder / "model.safetensors")
@@ -169,6 +258,11 @@ def test_strangers_models_have_cards(run, run_folder):
         {"data": [1], "statistics": 3, "config": "x", "training": None, "versions": [], "citation": 5},
         {"licence": "</details> <b>| free", "citation": "@article{x, y}\n```", "config": {"a": "```\n# x"}},
         {"imported_from": ["x"], "data": {"train": 5}, "statistics": {"of_modals": [], "species": None}},
+        {"parent": {"file": 5, "provenance": {"parent": [], "statistics": 3, "data": 1}}, "replay": "x"},
+        {
+            "parent": {"file": "<b>\n## y", "reference_shifts": {}, "sha256": "|"},
+            "data": {"train": {"sha256": ["<b>"]}},
+        },
     ):
         potential.provenance = provenance
         save_model(potential, run_folder / "model.safetensors")

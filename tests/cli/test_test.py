@@ -46,7 +46,7 @@ def test_errors_are_those_that_were_put_in(run, model_file, labelled, tmp_path):
     assert errors["groups"]["molecule"]["energy_mae_mev"] == pytest.approx(70.0, abs=1e-2)
     assert errors["data"]["frames_with_energy"] == 6
     lines = out.splitlines()
-    assert lines[0] == f"{model_file} on {labelled}: 6 frames"
+    assert lines[0] == f"{model_file} on {labelled}: 6 frames (3 with stress)"
     row = next(line for line in lines if line.strip().startswith("energy per atom, meV/atom"))
     assert row.split()[-8:] == ["10", "10", "..", "10", "10", "10", "..", "10"]
     assert any("crystal" in line and " 3 " in line for line in lines)

@@ -10,6 +10,7 @@ import torch
 from equinet.cli.main import main
 from equinet.deploy import check_artefact, export, export_model, load_artefact
 from equinet.deploy.check import TOLERANCES
+from equinet.deploy.header import header_of
 from equinet.deploy.references import QUANTITIES
 from equinet.errors import InputError
 from equinet.models import Potential, save_model
@@ -148,6 +149,20 @@ def test_header_within_the_file(tmp_path: Path) -> None:
     assert header["provenance"] == potential.provenance
     assert header["units"]["stress"] == "eV/Angstrom^3"
     assert header["torch_version"] == torch.__version__
+
+
+def test_a_fine_tuned_model_is_exported_under_its_parents_licence() -> None:
+    potential = MODELS["plain"](torch.float32)
+    parent = {"file": "parent.safetensors", "provenance": {"licence": "MIT, (c) Somebody"}}
+    potential.provenance = {"parent": parent}
+    assert header_of(potential, "torchscript", "torch").provenance == {
+        "parent": parent,
+        "licence": "MIT, (c) Somebody",
+    }
+    potential.provenance = {"parent": parent, "licence": "CC-BY-4.0"}
+    assert header_of(potential, "torchscript", "torch").provenance["licence"] == "CC-BY-4.0"
+    potential.provenance = {}
+    assert header_of(potential, "torchscript", "torch").provenance == {}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ import yaml
 
 from equinet.cli.main import main
 from equinet.data import read_records
+from equinet.files import sha256
 from equinet.models import load_model, one_modal, save_model
+from equinet.training.card import model_card
 from equinet.training.evaluation import predict_records
 from equinet.training.run_directory import RunDirectory, read_metrics
 from tests.training import test_resume
@@ -67,6 +69,36 @@ def test_it_starts_from_the_parent_and_learns(config, parent, copper_file, tmp_p
     assert np.abs(residuals(tuned, read_records(copper_file))).mean() < 0.05
     # and the run can be resumed from it
     assert train(run.config, "--trainer.max_epochs", 26, "--ckpt_path", "last") == 0
+
+
+def test_the_run_records_what_was_replayed_and_shifted(config, alloys, copper_file, tmp_path):
+    """And the card of its model tells it; the parent's licence is in it too."""
+    parent = make()
+    parent.provenance = {"licence": "MIT, (c) Somebody", "imported_from": "SevenNet"}
+    save_model(parent, tmp_path / "parent.safetensors")
+    options = ["--data.replay.path", alloys, "--data.replay.label", "parent", "--data.replay.ratio", 0.5]
+    assert train(config, *options, "--trainer.max_epochs", 1) == 0
+    run = RunDirectory(tmp_path / "runs" / "tuned")
+    found = load_model(run.model).provenance
+    (shift,) = found["parent"]["reference_shifts"]
+    assert shift.startswith("E0 shifted to fit E_label - E_parent of 12 frames: Cu ")
+    replay, frames = found["replay"], found["replay"]["frames"]
+    assert (replay["sha256"], replay["label"]) == (sha256(Path(alloys)), "parent")
+    assert 0 < frames == replay["frames_with_energy"] == replay["frames_with_forces"]
+    card = model_card(run.model).splitlines()
+    for line in (
+        "license: mit",
+        f"Fine-tuned on 12 frames with {found['statistics']['atoms']} atoms, and on {frames} replayed frames in turn.",
+        "MIT, (c) Somebody: the licence of parent.safetensors, which it was fine-tuned from.",
+        "An interatomic potential for Al, Cu, Au, fine-tuned from parent.safetensors, which was imported from "
+        "SevenNet.",
+    ):
+        assert line in card
+    assert any(
+        line.startswith(f"| replay, labels of the parent | {Path(alloys).name} | {frames} | {frames} |")
+        for line in card
+    )
+    assert any("Reference energies from the parent; E0 shifted to fit E_label - E_parent" in line for line in card)
 
 
 def test_the_shipped_configuration_runs(parent, copper_file, tmp_path):

@@ -21,6 +21,7 @@ from equinet.training.report.categories import OTHERS, categorize
 from equinet.training.report.quantities import angles, quantities
 from equinet.training.report.style import PALETTE
 from equinet.training.report.tables import QUANTITIES, Cell, error_rows, latex, markdown
+from equinet.training.report.writing import direction_note
 from tests.training.report_pages import Page
 
 MODEL = ModelFacts("runs/a/model.safetensors", "ab" * 32, "NequIP", 1234, 3.2, 1, "float64", ("H", "O", "Cu"))
@@ -191,7 +192,9 @@ def test_hostile_names_are_text(potential, records, tmp_path):
     assert page.text.count(attack) >= 5
     assert page.errors(f"{attack}|$&_", attack)
     for line in (tmp_path / "table.md").read_text().splitlines():
-        assert len(re.findall(r"(?<!\\)\|", line)) == 11
+        assert (
+            len(re.findall(r"(?<!\\)\|", line)) == 14
+        )  # not all of these records have each label, which takes three columns
         assert "<script" not in line
     tex = (tmp_path / "table.tex").read_text()
     assert tex.count(r"\end{tabular}") == 1
@@ -213,6 +216,27 @@ def test_what_has_no_labels_is_said_to_have_none(potential, records, labels, tmp
         assert (f"{name}: no labels" in page.text) == (name != shown)
     assert len(page.errors("some")) == 2
     assert (tmp_path / "directions.png").exists() == (shown == "Forces")
+
+
+def test_labels_are_counted_where_not_all_frames_have_them(potential, records, tmp_path):
+    """A number from one frame of three must not look like one from three."""
+    crystals = [record for record in records if record.virial is not None][:3]
+    some = [crystals[0], *(replace(record, energy=None) for record in crystals[1:])]
+    results = results_of(potential, {"all": crystals, "some": some}, records.report)
+    write_test_report(tmp_path, results, potential)
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert lines[0].startswith("| Data set | Frames | Atoms | With energy | Energy MAE, meV/atom |")
+    assert [line.split("|")[4].strip() for line in lines[2:]] == ["4", "3", "1"]
+    tex = (tmp_path / "table.tex").read_text()
+    assert r"\begin{tabular}{lrrrrrrrrr}" in tex
+    assert r"\cmidrule(lr){5-6} \cmidrule(lr){7-8} \cmidrule(lr){9-10}" in tex
+    assert f"some & 3 & {sum(len(record.numbers) for record in crystals)} & 1 & " in tex
+    page = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert [row[1][3] for row in page.rows if row[0].get("data-set")] == ["4", "3", "1"]
+    assert "4 of 6 frames" in page.text
+
+    write_test_report(tmp_path, results_of(potential, {"all": crystals}, records.report), potential)
+    assert "With" not in (tmp_path / "table.md").read_text() + (tmp_path / "table.tex").read_text()
 
 
 def test_a_single_frame_has_errors_and_no_interval(potential, records, tmp_path):
@@ -270,6 +294,16 @@ def test_angles_between_forces():
     reference = np.array([[1.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 0, 2]])
     predicted = np.array([[3.0, 0, 0], [0, 2, 0], [1, 0, 0], [1, 0, 0], [0, 0, -1e-9]])
     np.testing.assert_allclose(angles(reference, predicted), [0, 90, 45, np.nan, 180], atol=1e-5)
+
+
+def test_directions_are_told_without_exponents():
+    reference = np.tile([[1.0, 0.0, 0.0], [1500.0, 0.0, 0.0]], (3, 1))
+    backwards = np.tile([[-1.0, 1.0, 0.0], [-1.0, 0.2, 0.0]], (3, 1))
+    assert "Median 152°, mean cosine -0.8438; for forces above the median of 750 eV/Å: 169°" in direction_note(
+        reference, backwards
+    )
+    close = np.tile([[1.0, 0.008, 0.0]], (6, 1))
+    assert "Median 0.458°" in direction_note(reference, close)
 
 
 def test_a_name_has_one_colour_in_every_panel(potential, records):

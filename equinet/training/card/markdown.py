@@ -7,11 +7,12 @@ from typing import Any
 import yaml
 
 from equinet.citations import foreign_citation, model_citations
+from equinet.lineage import licence, table
+from equinet.training.card.ancestry import ancestor_rows, licence_text, origin, references_text
 from equinet.training.card.limits import known_limits
-from equinet.training.card.sources import CardSources, collect_sources, table
+from equinet.training.card.sources import NOT_RECORDED, CardSources, MeasuredErrors, collect_sources
 from equinet.training.report.tables import MEASURES, QUANTITIES, markdown
 
-NOT_RECORDED = "not recorded"
 HUB_LICENCES = {"MIT": "mit", "Apache-2.0": "apache-2.0", "BSD-3-Clause": "bsd-3-clause", "CC-BY-4.0": "cc-by-4.0"}
 """Identifiers of a model hub, by how a licence begins in a model's provenance."""
 
@@ -38,7 +39,7 @@ def model_card(path: Path, tests: Sequence[Path] = ()) -> str:
         _section("Errors", _errors(sources)),
         _section("Training", _training(sources)),
         _section("Known failures and limits", "".join(f"- {markdown(one)}\n" for one in known_limits(sources))),
-        _section("Licence", f"{markdown(str(sources.provenance.get('licence') or 'Not stated'))}.\n"),
+        _section("Licence", f"{markdown(licence_text(sources))}.\n"),
         _section("Citation", _citation(sources)),
     ]
     return "\n".join(parts)
@@ -55,10 +56,10 @@ def _section(title: str, text: str) -> str:
 
 
 def _front_matter(sources: CardSources) -> str:
-    licence = str(sources.provenance.get("licence") or "")
-    known = [hub for start, hub in HUB_LICENCES.items() if licence.startswith(start)]
+    stated = licence(sources.provenance) or ""
+    known = [hub for start, hub in HUB_LICENCES.items() if stated.startswith(start)]
     values = {
-        "license": (known or ["other" if licence else "unknown"])[0],
+        "license": (known or ["other" if stated else "unknown"])[0],
         "library_name": "equinet",
         "tags": ["interatomic-potential", "nequip", "equivariant", "chemistry", "materials-science"],
     }
@@ -68,10 +69,9 @@ def _front_matter(sources: CardSources) -> str:
 def _what(sources: CardSources) -> str:
     facts, header = sources.facts, sources.header
     elements = ", ".join(facts.species)
-    source = sources.provenance.get("imported_from")
-    origin = f", imported from {markdown(str(source))}" if source else ""
     units = ", ".join(f"{name} in {unit}" for name, unit in table(header.get("units")).items())
     rows = {
+        **ancestor_rows(sources),
         "Architecture": facts.architecture,
         "Numbers it holds": f"{facts.parameters:,}",
         "Cutoff": f"{facts.cutoff:g} Å",
@@ -85,14 +85,18 @@ def _what(sources: CardSources) -> str:
         "SHA-256": facts.sha256,
     }
     named = elements if len(facts.species) <= 8 else f"{len(facts.species)} elements"
-    return f"An interatomic potential for {named}{origin}.\n\n{_two_columns(rows)}"
+    return f"An interatomic potential for {named}{markdown(origin(sources))}.\n\n{_two_columns(rows)}"
 
 
 def _data(sources: CardSources) -> str:
     stated = sources.level_of_theory()
     level = f"{markdown(stated[0])} ({markdown(stated[1])})" if stated else NOT_RECORDED
-    lines = [f"Level of theory: {level}.\n"]
+    of = " of the new data" if sources.parents and not sources.potential.modals else ""
+    lines = [f"Level of theory{of}: {level}.\n"]
     files = [(name, table(file)) for name, file in table(sources.provenance.get("data")).items()]
+    if sources.replay:
+        by = ", labels of the parent" if sources.replay.get("label") == "parent" else ""
+        files.append((f"replay{by}", sources.replay))
     if files:
         head = ("Part", "File", "Frames", "With energy", "With forces", "With virial", "SHA-256")
         keys = ("frames", "frames_with_energy", "frames_with_forces", "frames_with_virial", "sha256")
@@ -106,35 +110,45 @@ def _data(sources: CardSources) -> str:
         lines.append(f"Training data: {NOT_RECORDED}" + (f" in {markdown(str(came))}.\n" if came else ".\n"))
     trained = sources.statistic("frames")
     if trained is not None:
-        lines.append(f"Trained on {trained} frames with {sources.statistic('atoms')} atoms.\n")
+        how = "Trained" if not sources.parents else "Fine-tuned"
+        lines.append(f"{how} on {trained} frames with {sources.statistic('atoms')} atoms{_with_replay(sources)}.\n")
     lines.append(_elements(sources))
     return "\n".join(lines)
+
+
+def _with_replay(sources: CardSources) -> str:
+    frames = sources.replay.get("frames")
+    return "" if frames is None else f", and on {frames} replayed frames in turn"
 
 
 def _elements(sources: CardSources) -> str:
     """Training frames and reference energies of each element, where there is something to tell."""
     frames = sources.frames_per_species()
-    levels = sources.levels
-    if not levels:
+    if not sources.levels:
         return ""
+    tuned = bool(sources.parents)
+    absent = "0, known from the parent" if tuned and frames else NOT_RECORDED
     energies = sources.potential.isolated_energies
     rows = []
     for number, symbol in enumerate(sources.facts.species):
         values = energies[..., number].reshape(-1).tolist()
-        rows.append((symbol, str(frames.get(symbol, NOT_RECORDED)), *(f"{value:.6f}" for value in values)))
+        met = str(frames.get(symbol, absent))
+        rows.append((symbol, met, *(f"{value:.6f}" for value in values)))
     names = [f"Reference energy, eV{f', {modal}' if modal else ''}" for modal in sources.potential.modals or [""]]
-    sources_of = "; ".join(str(level.get("isolated_energies_source", NOT_RECORDED)) for level in levels)
-    head = ("Element", "Training frames", *names)
-    return _table(head, rows, numbers=range(1, len(head))) + f"\nReference energies from {markdown(sources_of)}.\n"
+    head = ("Element", "New training frames" if tuned else "Training frames", *names)
+    references = f"Reference energies from {markdown(references_text(sources))}.\n"
+    return f"{_table(head, rows, numbers=range(1, len(head)))}\n{references}"
 
 
 def _errors(sources: CardSources) -> str:
     lines = []
+    tested = [one for _, one in sources.tested()]
+    counted = [name for name in map(str.lower, QUANTITIES) if _needs_count(tested, name)]
     rows = []
-    for _, one in sources.tested():
+    for one in tested:
         cells = [_error(one.values, key, measure) for key, _ in QUANTITIES.values() for measure in MEASURES]
-        frames = str(one.values.get("frames", NOT_RECORDED))
-        rows.append((one.data_set, one.group, frames, *cells))
+        counts = [str(one.values.get(key, NOT_RECORDED)) for key in ("frames", *(f"frames_with_{n}" for n in counted))]
+        rows.append((one.data_set, one.group, *counts, *cells))
     if rows:
         units = [f"{name} {m.upper()}, {unit}" for name, (_, unit) in QUANTITIES.items() for m in MEASURES]
         files = ", ".join(
@@ -142,13 +156,17 @@ def _errors(sources: CardSources) -> str:
             for path, _ in sources.tests
         )
         lines.append(f"Of this very file, with 95 % intervals (bootstrap over frames), from {markdown(files)}:\n")
-        lines.append(_table(("Data set", "Group", "Frames", *units), rows, numbers=range(2, 3 + len(units))))
+        head = ("Data set", "Group", "Frames", *(f"With {name}" for name in counted), *units)
+        lines.append(_table(head, rows, numbers=range(2, len(head))))
+        trained_on = sources.training_checksums()
         for _, content in sources.tests:
             sets = table(content.get("data_sets")) or {"": content}
             for one in sets.values():
                 data = table(table(one).get("data"))
                 name = markdown(Path(str(data.get("path", NOT_RECORDED))).name)
-                lines.append(f"SHA-256 of {name}: {markdown(str(data.get('sha256') or NOT_RECORDED))}\n")
+                digest = str(data.get("sha256") or NOT_RECORDED)
+                known = ", the file that it was trained on: no test" if digest in trained_on else ""
+                lines.append(f"SHA-256 of {name}: {markdown(digest)}{known}.\n")
     else:
         lines.append(
             f"On test data: {NOT_RECORDED}. `equinet test MODEL DATA --report DIR`, with DIR beside the model file, "
@@ -156,7 +174,7 @@ def _errors(sources: CardSources) -> str:
         )
     best = table(sources.provenance.get("training"))
     found = {
-        f"{name} {m.upper()}": f"{best[f'val/{key.format(m)}']:.4g} {unit}"
+        f"{name} {m.upper()}": f"{_digits(best[f'val/{key.format(m)}'])} {unit}"
         for name, (key, unit) in QUANTITIES.items()
         for m in MEASURES
         if isinstance(best.get(f"val/{key.format(m)}"), int | float)
@@ -167,13 +185,24 @@ def _errors(sources: CardSources) -> str:
     return "\n".join(lines)
 
 
+def _needs_count(tested: Sequence[MeasuredErrors], name: str) -> bool:
+    """Whether some, but not all frames that are tested on have such a label."""
+    counts = [(one.values.get(f"frames_with_{name}"), one.values.get("frames")) for one in tested]
+    return any(labelled for labelled, _ in counts) and any(labelled != frames for labelled, frames in counts)
+
+
 def _error(values: Mapping[str, Any], key: str, measure: str) -> str:
     value, interval = values.get(key.format(measure)), values.get(f"{key.format(measure)}_ci95")
     if not isinstance(value, int | float):
         return "no labels"
     if isinstance(interval, Sequence) and len(interval) == 2:
-        return f"{value:.4g} ({interval[0]:.4g} to {interval[1]:.4g})"
-    return f"{value:.4g}"
+        return f"{_digits(value)} ({_digits(interval[0])} to {_digits(interval[1])})"
+    return _digits(value)
+
+
+def _digits(value: float) -> str:
+    """Four significant digits; no exponent where the number is large."""
+    return f"{value:.4g}" if abs(value) < 9999.5 else f"{value:.0f}"
 
 
 def _training(sources: CardSources) -> str:

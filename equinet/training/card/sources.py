@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from equinet.errors import InputError
+from equinet.lineage import generations, parents, table
 from equinet.models import Potential, load_model, read_header
 from equinet.models.facts import ModelFacts, describe
 from equinet.training.report.writing import ERRORS
 from equinet.training.run_directory import RunDirectory
+
+NOT_RECORDED = "not recorded"
 
 SAMPLE_LEVELS = {
     "glycol": "GFN2-xTB (tblite 0.8.0)",
@@ -30,7 +33,10 @@ class MeasuredErrors:
 
 @dataclass(frozen=True)
 class CardSources:
-    """Everything a card is made of. Provenance and errors are of files that may hold anything: ask :func:`table`."""
+    """Everything a card is made of.
+
+    Provenance and errors are of files that may hold anything: ask :func:`equinet.lineage.table`.
+    """
 
     path: Path
     header: Mapping[str, Any]
@@ -45,6 +51,23 @@ class CardSources:
         return table(self.header.get("provenance"))
 
     @property
+    def parents(self) -> list[Mapping[str, Any]]:
+        """What the model was fine-tuned from, nearest first: file, sha256 and provenance of each."""
+        return parents(self.provenance)
+
+    @property
+    def refits_references(self) -> bool:
+        """Whether a fine-tuning shifted the parent's reference energies to fit the new data."""
+        finetune = table(table(self.config.get("model")).get("finetune"))
+        return bool(self.parents and finetune.get("refit_isolated_energies"))
+
+    @property
+    def replay(self) -> Mapping[str, Any]:
+        """The file of replayed structures; empty where nothing was replayed."""
+        path = table(table(self.config.get("data")).get("replay")).get("path")
+        return table(self.provenance.get("replay")) or ({"file": path} if path else {})
+
+    @property
     def config(self) -> Mapping[str, Any]:
         """Of the training."""
         return table(self.provenance.get("config"))
@@ -52,13 +75,20 @@ class CardSources:
     @property
     def levels(self) -> list[Mapping[str, Any]]:
         """Statistics of the training data: of each level of theory, where there are several."""
-        statistics = table(self.provenance.get("statistics"))
-        of_modals = statistics.get("of_modals") or ()
-        return [table(level) for level in of_modals] or ([statistics] if statistics else [])
+        return levels_of(self.provenance)
 
     def statistic(self, name: str) -> Any:
-        """One of the statistics over all training data; None where it was not recorded."""
+        """One of the statistics over all training data, in fine-tuning the new; None where it was not recorded."""
         return table(self.provenance.get("statistics")).get(name)
+
+    def statistic_of_generations(self, name: str) -> list[Any]:
+        """The same, then of the training data of each model that this one descends from."""
+        return [table(one.get("statistics")).get(name) for one in generations(self.provenance)]
+
+    def training_checksums(self) -> set[str]:
+        """SHA-256 of the files that this model, and those that it descends from, were trained on."""
+        files = [table(table(one.get("data")).get("train")) for one in generations(self.provenance)]
+        return {str(file["sha256"]) for file in files if file.get("sha256")}
 
     def level_of_theory(self) -> tuple[str, str] | None:
         """The level, and where it was stated; None where nobody did."""
@@ -92,9 +122,10 @@ class CardSources:
                     yield path, MeasuredErrors(name, group, own)
 
 
-def table(value: Any) -> Mapping[str, Any]:
-    """The value, where it is a table; a stranger's file may hold anything."""
-    return value if isinstance(value, Mapping) else {}
+def levels_of(provenance: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Statistics of the training data: of each level of theory, where there are several."""
+    statistics = table(provenance.get("statistics"))
+    return [table(level) for level in statistics.get("of_modals") or ()] or ([statistics] if statistics else [])
 
 
 def collect_sources(path: Path, tests: Sequence[Path] = ()) -> CardSources:

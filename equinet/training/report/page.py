@@ -12,7 +12,7 @@ import numpy as np
 
 from equinet.training.report.quantities import Quantity
 from equinet.training.report.results import DataSet, Results
-from equinet.training.report.tables import MEASURES, QUANTITIES, columns, error_rows, one_line
+from equinet.training.report.tables import MEASURES, QUANTITIES, columns, counted, error_rows, one_line
 from equinet.training.report.worst import UNITS, WorstFrame
 
 SHARES = {"median": 50, "90 %": 90, "95 %": 95, "99 %": 99, "largest": 100}
@@ -97,6 +97,7 @@ def render_page(
         summary=_summary(results),
         rows=rows,
         grouped=any(row.group for row in rows),
+        counted=counted(rows),
         quantity_names=names,
         units={name: unit for name, (_, unit) in QUANTITIES.items()},
         headline=[(name, MEASURES[0], unit) for name, (_, unit) in QUANTITIES.items()],

@@ -48,6 +48,7 @@ class Row:
     group: str
     frames: int
     atoms: int
+    labelled: dict[str, int]  # frames that have a label, by quantity
     cells: dict[str, dict[str, Cell | None]]  # by quantity and measure; None without labels
 
 
@@ -70,6 +71,7 @@ def error_rows(results: Results) -> list[Row]:
             group,
             evaluation.frames,
             evaluation.atoms,
+            {name: evaluation.counts[name.lower()] for name in QUANTITIES},
             {
                 name: {m: _cell(evaluation, key.format(m), decimals[key, m]) for m in MEASURES}
                 for name, (key, _) in QUANTITIES.items()
@@ -104,17 +106,23 @@ def columns(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
     ]
 
 
+def counted(rows: Sequence[Row]) -> list[str]:
+    """Quantities with a column of errors that not all frames of each row have labels of: their numbers are told."""
+    shown = {name for name, *_ in columns(rows)}
+    return [name for name in QUANTITIES if name in shown and any(row.labelled[name] != row.frames for row in rows)]
+
+
 def markdown_table(results: Results) -> str:
     """GitHub's Markdown, numbers to the right."""
     rows = error_rows(results)
     shown = columns(rows)
     grouped = any(row.group for row in rows)
-    head = ["Data set", *(["Group"] if grouped else []), "Frames", "Atoms"]
+    head = _heads(rows)
     head += [f"{name} {measure.upper()}, {unit}" for name, measure, unit in shown]
     left = 2 if grouped else 1
     lines = [head, [":--"] * left + ["--:"] * (len(head) - left)]
     for row in rows:
-        cells = [markdown(row.data_set), *([markdown(row.group)] if grouped else []), str(row.frames), str(row.atoms)]
+        cells = [markdown(row.data_set), *([markdown(row.group)] if grouped else []), *_counts(row, rows)]
         lines.append(cells + [_plain(row.cells[name][measure]) for name, measure, _ in shown])
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
@@ -125,7 +133,9 @@ def latex_table(results: Results) -> str:
     shown = columns(rows)
     grouped = any(row.group for row in rows)
     names = list(dict.fromkeys(name for name, _, _ in shown))
-    first = 4 if grouped else 3
+    heads = _heads(rows)
+    first = len(heads)
+    left = "ll" if grouped else "l"
     spans, rules = [], []
     for number, name in enumerate(names):
         unit = latex(QUANTITIES[name][1])
@@ -133,18 +143,28 @@ def latex_table(results: Results) -> str:
         rules.append(rf"\cmidrule(lr){{{first + 1 + 2 * number}-{first + 2 + 2 * number}}}")
     lines = [
         "% needs \\usepackage{booktabs}; errors with 95 % intervals (bootstrap over frames)",
-        rf"\begin{{tabular}}{{{'ll' if grouped else 'l'}rr{'r' * len(shown)}}}",
+        rf"\begin{{tabular}}{{{left}{'r' * (first - len(left) + len(shown))}}}",
         r"\toprule",
         " & ".join([""] * (first - 1) + ["", *spans]) + r" \\",
         " ".join(rules),
-        " & ".join(["Data set", *(["Group"] if grouped else []), "Frames", "Atoms", *(m.upper() for _, m, _ in shown)])
-        + r" \\",
+        " & ".join([*heads, *(m.upper() for _, m, _ in shown)]) + r" \\",
         r"\midrule",
     ]
     for row in rows:
-        cells = [latex(row.data_set), *([latex(row.group)] if grouped else []), str(row.frames), str(row.atoms)]
+        cells = [latex(row.data_set), *([latex(row.group)] if grouped else []), *_counts(row, rows)]
         lines.append(" & ".join(cells + [_latex_cell(row.cells[name][m]) for name, m, _ in shown]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _heads(rows: Sequence[Row]) -> list[str]:
+    """Of the columns before the errors."""
+    grouped = any(row.group for row in rows)
+    with_labels = [f"With {name.lower()}" for name in counted(rows)]
+    return ["Data set", *(["Group"] if grouped else []), "Frames", "Atoms", *with_labels]
+
+
+def _counts(row: Row, rows: Sequence[Row]) -> list[str]:
+    return [str(row.frames), str(row.atoms), *(str(row.labelled[name]) for name in counted(rows))]
 
 
 def _plain(cell: Cell | None) -> str:

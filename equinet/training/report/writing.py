@@ -11,7 +11,7 @@ from equinet.files import replacing
 from equinet.models import Potential
 from equinet.training.evaluation import FramePrediction
 from equinet.training.report.figures import error_distributions, force_directions, parity_by
-from equinet.training.report.page import Picture, Section, render_page
+from equinet.training.report.page import Picture, Section, digits, render_page
 from equinet.training.report.quantities import Quantity, angles, force_vectors, quantities
 from equinet.training.report.results import Results
 from equinet.training.report.run import learning_curve
@@ -114,7 +114,7 @@ def _pictures(
         pictures["directions"] = [
             Picture(
                 force_directions(reference, predicted, folder / "directions.png"),
-                _direction_note(reference, predicted),
+                direction_note(reference, predicted),
                 "Angles between predicted and reference forces",
             )
         ]
@@ -130,15 +130,16 @@ def _pictures(
     return pictures
 
 
-def _direction_note(reference: Any, predicted: Any) -> str:
+def direction_note(reference: Any, predicted: Any) -> str:
     """The median angle and the mean cosine, of the stronger half of the forces too."""
     angle = angles(reference, predicted)
     known = np.isfinite(angle)
     size = np.linalg.norm(reference, axis=1)
     strong = known & (size >= np.median(size[known]))
     text = "Angles between the predicted and the reference force on each atom. "
-    text += f"Median {np.median(angle[known]):.2g}°, mean cosine {np.cos(np.radians(angle[known])).mean():.4f}"
-    text += f"; for forces above the median of {np.median(size[known]):.3g} eV/Å: {np.median(angle[strong]):.2g}°, "
+    text += f"Median {digits(np.median(angle[known]))}°, mean cosine {np.cos(np.radians(angle[known])).mean():.4f}"
+    text += f"; for forces above the median of {digits(np.median(size[known]))} eV/Å: "
+    text += f"{digits(np.median(angle[strong]))}°, "
     text += f"{np.cos(np.radians(angle[strong])).mean():.4f}."
     if not known.all():
         text += f" {int((~known).sum())} atoms whose force is zero, by symmetry or by rounding, have no direction."
