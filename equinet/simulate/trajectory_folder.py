@@ -11,12 +11,13 @@ from typing import Any, Literal
 import numpy as np
 from ase import Atoms
 
+from equinet.data.formats.torchsim_hdf5 import TIMESTEP
 from equinet.errors import InputError
 from equinet.files import WriteError
 from equinet.simulate.output import TextAppender, frame_text
 
-Form = Literal["extxyz", "h5md"]
-FORMS = ("extxyz", "h5md")
+Form = Literal["extxyz", "hdf5"]
+FORMS = ("extxyz", "hdf5")
 WAITING = 20_000
 """Atoms of frames that wait at most."""
 HDF5_FILE = 100_000
@@ -32,12 +33,13 @@ class TrajectoryFolder:
         folder: of the files.
         form: of the files.
         count: systems, whose numbers name the files.
+        timestep: fs, which torch-sim's files keep in their metadata.
     """
 
-    def __init__(self, folder: Path, form: Form, count: int) -> None:
+    def __init__(self, folder: Path, form: Form, count: int, timestep: float) -> None:
         if form not in FORMS:
             raise InputError(f"unknown format {form!r}; there are {' and '.join(FORMS)}")
-        self.folder, self.form = folder, form
+        self.folder, self.form, self.timestep = folder, form, timestep
         self._digits = len(str(max(count - 1, 0)))
         self._waiting: dict[int, list[Atoms]] = {}
         self._atoms = 0
@@ -59,13 +61,14 @@ class TrajectoryFolder:
 
     def flush(self) -> None:
         """Write what waits."""
-        write = _append_text if self.form == "extxyz" else _append_hdf5
         waiting, self._waiting, self._atoms = self._waiting, {}, 0
         for system, frames in waiting.items():
             try:
-                if self.form == "h5md":
+                if self.form == "hdf5":
                     _check_room(self.path(system), frames)
-                write(self.path(system), frames)
+                    _append_hdf5(self.path(system), frames, self.timestep)
+                else:
+                    _append_text(self.path(system), frames)
             except OSError as error:
                 raise WriteError(
                     f"cannot write {self.path(system)}: {error.strerror or error}; what was written before is kept; "
@@ -92,7 +95,7 @@ class TrajectoryFolder:
         for system, size in zip(systems, sizes, strict=True):
             path = self.path(system)
             try:
-                if self.form == "h5md":
+                if self.form == "hdf5":
                     _cut_hdf5(path, step)
                 elif size:
                     if path.stat().st_size < size:
@@ -127,13 +130,14 @@ def _check_room(path: Path, frames: list[Atoms]) -> None:
         raise OSError(errno.ENOSPC, "no space is left on the device")
 
 
-def _append_hdf5(path: Path, frames: list[Atoms]) -> None:
+def _append_hdf5(path: Path, frames: list[Atoms], timestep: float) -> None:
     from tables.exceptions import HDF5ExtError
     from torch_sim import TorchSimTrajectory
 
     steps = [int(frame.info["step"]) for frame in frames]
+    about = {TIMESTEP: repr(timestep)}
     try:
-        with TorchSimTrajectory(path, mode="a", coerce_to_float32=False) as file:
+        with TorchSimTrajectory(path, mode="a", coerce_to_float32=False, metadata=about) as file:
             file.write_state([_state(frame) for frame in frames], steps, save_velocities=True, save_forces=True)
             energies = np.array([[frame.get_potential_energy()] for frame in frames])
             file.write_arrays({"potential_energy": energies}, steps)

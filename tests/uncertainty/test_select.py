@@ -271,7 +271,7 @@ def test_chosen_frames_are_written_without_labels(run, command, made, tmp_path):
 
 
 def test_trajectories_in_hdf5_are_chosen_from_as_well(run, command, tmp_path):  # noqa: F811
-    """A folder of `equinet md --format h5md`: the frames that extended XYZ would have given."""
+    """A folder of `equinet md --format hdf5`: the frames that extended XYZ would have given."""
     torch_sim = pytest.importorskip("torch_sim", reason="torch-sim is not installed (the extra 'torchsim')")
     from torch_sim.trajectory import TorchSimTrajectory
 
