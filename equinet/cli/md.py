@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--format",
         choices=("extxyz", "hdf5"),
-        help="of the trajectories in a folder; hdf5: torch-sim's (default: extxyz)",
+        help="of the trajectories in a folder; hdf5 is torch-sim's HDF5 (default: extxyz)",
     )
     parser.add_argument(
         "--interval", type=positive_integer, default=10, metavar="N", help="steps between frames (default: 10)"
