@@ -1,9 +1,10 @@
 """``equinet analyze``: structure, diffusion, vibrations and conservation of energy from a trajectory."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from equinet.cli.options import existing_file, natural_number, positive_integer, verb_parser
+from equinet.cli.options import existing_file, given, natural_number, positive_integer, refuse, verb_parser
 from equinet.errors import InputError
 
 HELP = "analyse a trajectory: radial distribution, diffusion, vibrations, energy drift"
@@ -16,6 +17,14 @@ NAME.png. Trajectories: whatever ASE reads, and torch-sim's HDF5 (.h5, .hdf5, .h
 part of a run, while it finds its balance, out with --start."""
 EXAMPLE = """equinet analyze md.extxyz -o analysis --start 100
   equinet analyze run.h5 --timestep 1 --msd --fit 1 5"""
+
+OPTIONS = {
+    "rdf": {"rmax": "cutoff", "bin": "bin_width"},
+    "msd": {"fit": "fit_ps", "viscosity": "viscosity_mpa_s", "temperature": "temperature_k"},
+    "spectrum": {"correlation": "correlation_ps"},
+    "drift": {"log": "log"},
+}
+"""Of each analysis, and the settings that they are."""
 
 
 def main(argv: list[str]) -> int:
@@ -32,6 +41,7 @@ def main(argv: list[str]) -> int:
     from equinet.simulate.properties.report import write_report
 
     asked = [name for name in ANALYSES if getattr(arguments, name)]
+    _check(arguments, asked)
     trajectory = Trajectory(
         arguments.trajectory,
         arguments.start,
@@ -40,15 +50,10 @@ def main(argv: list[str]) -> int:
         arguments.timestep,
         arguments.interval,
     )
-    settings = Settings(
-        cutoff=arguments.rmax,
-        bin_width=arguments.bin,
-        fit_ps=None if arguments.fit is None else tuple(arguments.fit),
-        viscosity_mpa_s=arguments.viscosity,
-        temperature_k=arguments.temperature,
-        correlation_ps=arguments.correlation,
-        log=_log(arguments),
-    )
+    fields = {option: field for options in OPTIONS.values() for option, field in options.items()}
+    chosen = {fields[option]: value for option, value in given(arguments, fields).items()}
+    settings = Settings(**chosen | {"log": _log(arguments)})
+    used = vars(arguments) | {option: getattr(settings, field) for option, field in fields.items()}
     make_folder(arguments.output)
     with progress("frames", None) as done:
         result = analyze(trajectory, settings, asked or ANALYSES, done)
@@ -59,11 +64,20 @@ def main(argv: list[str]) -> int:
     paths = []
     for name, found in result.found.items():
         print("\n".join(summary(name, found)))
-        paths += write_report(arguments.output, name, found, vars(arguments), figures_of(name, found))
+        paths += write_report(arguments.output, name, found, used, figures_of(name, found))
     for name, reason in result.left_out.items():
         print(f"{name}: left out: {reason}")
     print(", ".join(str(path) for path in paths))
     return 0
+
+
+def _check(arguments: argparse.Namespace, asked: Sequence[str]) -> None:
+    """Refuse options of analyses that are not done."""
+    for name, options in OPTIONS.items():
+        if asked and name not in asked:
+            refuse(arguments, options, f"it is for --{name}, and you ask for --{' and --'.join(asked)} alone")
+    if arguments.viscosity is None:
+        refuse(arguments, ["temperature"], "it is for the correction that needs a --viscosity")
 
 
 def _log(arguments: argparse.Namespace) -> Path | None:
@@ -71,7 +85,7 @@ def _log(arguments: argparse.Namespace) -> Path | None:
     if arguments.log is not None:
         return existing_file(arguments.log)
     beside: Path = arguments.trajectory.with_suffix(".csv")
-    if arguments.start or arguments.stop is not None or not beside.is_file():
+    if arguments.start or arguments.stop is not None or arguments.every > 1 or not beside.is_file():
         return None
     from equinet.simulate.dynamics import COLUMNS
 
@@ -100,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     rdf.add_argument(
         "--rmax", type=float, metavar="A", help="range (default: half the cell, from 6 to 10 A); images count beyond it"
     )
-    rdf.add_argument("--bin", type=float, default=0.05, metavar="A", help="width of bins (default: 0.05)")
+    rdf.add_argument("--bin", type=float, metavar="A", help="width of bins (default: 0.05)")
     msd = parser.add_argument_group("diffusion")
     msd.add_argument("--msd", action="store_true", help="mean square displacement and diffusion, by element")
     msd.add_argument(
@@ -122,7 +136,6 @@ def _parser() -> argparse.ArgumentParser:
     spectrum.add_argument(
         "--correlation",
         type=float,
-        default=2.0,
         metavar="PS",
         help="longest time of the autocorrelation; its inverse is the resolution (default: 2, or an eighth of the run)",
     )
@@ -132,6 +145,6 @@ def _parser() -> argparse.ArgumentParser:
         "--log",
         type=Path,
         metavar="FILE",
-        help="log of equinet md (default: TRAJECTORY with .csv if there, for whole trajectories; else the frames)",
+        help="log of equinet md, all of it (default: TRAJECTORY with .csv if there, of all frames; else the frames)",
     )
     return parser

@@ -113,8 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log", type=Path, metavar="FILE", help="CSV of every step (default: OUT with .csv)")
     parser.add_argument(
         "--format",
-        choices=("extxyz", "h5md"),
-        help="of the trajectories in a folder (default: extxyz)",
+        choices=("extxyz", "hdf5"),
+        help="of the trajectories in a folder; hdf5 is torch-sim's HDF5 (default: extxyz)",
     )
     parser.add_argument(
         "--interval", type=positive_integer, default=10, metavar="N", help="steps between frames (default: 10)"

@@ -115,7 +115,7 @@ class BatchedDynamics:
         self.structures = [without_results(atoms) for atoms in structures]
         self.model, self.ensemble, self.steps, self.folder = model, ensemble, steps, folder
         self.interval, self.checkpoint_interval = interval, checkpoint_interval
-        self.trajectories = TrajectoryFolder(folder, form, len(structures))
+        self.trajectories = TrajectoryFolder(folder, form, len(structures), ensemble.timestep)
         self.identity = {
             "structures": digest(self.structures),
             "model": made_of,

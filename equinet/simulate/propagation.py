@@ -14,7 +14,7 @@ from equinet.simulate.barostat import CellRescaling, ShapeRescaling
 from equinet.simulate.engine import Engine, State
 from equinet.simulate.ensembles import Ensemble
 from equinet.simulate.thermostats import Bussi, NoseHooverChain, Thermostat
-from equinet.simulate.velocities import degrees_of_freedom
+from equinet.simulate.velocities import FreedomCounter, degrees_of_freedom
 from equinet.units import EV_PER_A3_IN_GPA
 
 Array = NDArray[np.float64]
@@ -66,9 +66,7 @@ class Propagator:
         self, engine: Engine, structures: Sequence[Atoms], ensemble: Ensemble, streams: Sequence[int] | None = None
     ) -> None:
         self.engine, self.ensemble = engine, ensemble
-        self.freedoms = np.array(
-            [3 * len(atoms) if ensemble.bath == "langevin" else degrees_of_freedom(atoms) for atoms in structures]
-        )
+        self.freedoms = np.array([_freedom(atoms, ensemble) for atoms in structures])
         self._missing = 3 * np.array([len(atoms) for atoms in structures]) - self.freedoms
         self._steps = 0
         self._cells = engine.cells()  # at the start
@@ -186,6 +184,15 @@ class Propagator:
         """Of the potential energy, [B], after all lengths have been multiplied."""
         self.engine.deform(np.tile(factor * np.eye(3), (len(self.freedoms), 1, 1)))
         return np.trace(self.engine.virial_pressures(), axis1=1, axis2=2) / 3
+
+
+def _freedom(atoms: Atoms, ensemble: Ensemble) -> int:
+    """Degrees of freedom that move; where the velocities are not ours, whole systems may fly and turn."""
+    if ensemble.temperature is not None or atoms.constraints:
+        return degrees_of_freedom(atoms, whole=ensemble.bath == "langevin")
+    given = FreedomCounter()
+    given.add(atoms.positions, atoms.get_velocities(), atoms.get_masses(), atoms.pbc)
+    return 3 * len(atoms) - given.resting
 
 
 def _volumes(cells: Array) -> Array:

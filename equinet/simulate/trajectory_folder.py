@@ -12,11 +12,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from ase import Atoms
 
+from equinet.data.formats.torchsim_hdf5 import TIMESTEP
 from equinet.errors import InputError
 from equinet.files import WriteError
 from equinet.simulate.output import TextAppender, frame_text
 
-Form = Literal["extxyz", "h5md"]
+Form = Literal["extxyz", "hdf5"]
 FORMS: tuple[Form, ...] = get_args(Form)
 SUMMARY = "summary.json"
 """In the folder, at the end of a run: "format" of the trajectories, and "systems"."""
@@ -35,19 +36,20 @@ class TrajectoryFolder:
         folder: of the files.
         form: of the files.
         count: systems, whose numbers name the files.
+        timestep: fs, which torch-sim's files keep in their metadata.
     """
 
-    def __init__(self, folder: Path, form: Form, count: int) -> None:
+    def __init__(self, folder: Path, form: Form, count: int, timestep: float) -> None:
         if form not in FORMS:
             raise InputError(f"unknown format {form!r}; there are {' and '.join(FORMS)}")
-        self.folder, self.form = folder, form
-        self._digits = len(str(max(count - 1, 0)))
+        self.folder, self.form, self.timestep = folder, form, timestep
+        self._count = count
         self._waiting: dict[int, list[Atoms]] = {}
         self._atoms = 0
 
     def path(self, system: int) -> Path:
         """Of a system's file."""
-        return self.folder / f"{system:0{self._digits}d}.{'extxyz' if self.form == 'extxyz' else 'h5'}"
+        return _path(self.folder, self.form, self._count, system)
 
     def append(self, system: int, frame: Atoms) -> None:
         """A frame, whose info has its step.
@@ -62,13 +64,14 @@ class TrajectoryFolder:
 
     def flush(self) -> None:
         """Write what waits."""
-        write = _append_text if self.form == "extxyz" else _append_hdf5
         waiting, self._waiting, self._atoms = self._waiting, {}, 0
         for system, frames in waiting.items():
             try:
-                if self.form == "h5md":
+                if self.form == "hdf5":
                     _check_room(self.path(system), frames)
-                write(self.path(system), frames)
+                    _append_hdf5(self.path(system), frames, self.timestep)
+                else:
+                    _append_text(self.path(system), frames)
             except OSError as error:
                 raise WriteError(
                     f"cannot write {self.path(system)}: {error.strerror or error}; what was written before is kept; "
@@ -95,7 +98,7 @@ class TrajectoryFolder:
         for system, size in zip(systems, sizes, strict=True):
             path = self.path(system)
             try:
-                if self.form == "h5md":
+                if self.form == "hdf5":
                     _cut_hdf5(path, step)
                 elif size:
                     if path.stat().st_size < size:
@@ -121,10 +124,17 @@ def trajectories_of(folder: Path) -> list[Path] | None:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         count = len(summary["systems"])
         forms = [summary["format"]] if "format" in summary else FORMS  # of versions that did not say
-        folders = [TrajectoryFolder(folder, form, count) for form in forms]
-    except (OSError, ValueError, KeyError, TypeError, InputError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return [path for each in folders for system in range(count) if (path := each.path(system)).is_file()]
+    if any(form not in FORMS for form in forms):
+        return None
+    paths = [_path(folder, form, count, system) for form in forms for system in range(count)]
+    return [path for path in paths if path.is_file()]
+
+
+def _path(folder: Path, form: Form, count: int, system: int) -> Path:
+    digits = len(str(max(count - 1, 0)))
+    return folder / f"{system:0{digits}d}.{'extxyz' if form == 'extxyz' else 'h5'}"
 
 
 def _append_text(path: Path, frames: list[Atoms]) -> None:
@@ -145,13 +155,14 @@ def _check_room(path: Path, frames: list[Atoms]) -> None:
         raise OSError(errno.ENOSPC, "no space is left on the device")
 
 
-def _append_hdf5(path: Path, frames: list[Atoms]) -> None:
+def _append_hdf5(path: Path, frames: list[Atoms], timestep: float) -> None:
     from tables.exceptions import HDF5ExtError
     from torch_sim import TorchSimTrajectory
 
     steps = [int(frame.info["step"]) for frame in frames]
+    about = {TIMESTEP: repr(timestep)}
     try:
-        with TorchSimTrajectory(path, mode="a", coerce_to_float32=False) as file:
+        with TorchSimTrajectory(path, mode="a", coerce_to_float32=False, metadata=about) as file:
             file.write_state([_state(frame) for frame in frames], steps, save_velocities=True, save_forces=True)
             energies = np.array([[frame.get_potential_energy()] for frame in frames])
             file.write_arrays({"potential_energy": energies}, steps)

@@ -77,6 +77,35 @@ def test_chosen_frames_take_their_own_energies(run, trajectory, tmp_path):
     assert drift["times_ps"][0] == pytest.approx(0.16)
 
 
+def test_every_counts_for_the_drift_too(run, trajectory, tmp_path):
+    code, out, _ = run("analyze", trajectory, "-o", tmp_path, "--drift", "--every", 2)
+    assert code == 0
+    assert f"{trajectory}: 71 frames" in out
+    report = json.loads((tmp_path / "drift.json").read_text())
+    assert report["results"]["samples"] == 71
+    assert report["settings"]["log"] is None
+
+
+def test_options_that_would_have_no_effect_are_refused(run, fails, trajectory, tmp_path):
+    out = tmp_path / "o"
+    for analysis, option, values in (
+        ("--msd", "--rmax", [5]),
+        ("--msd", "--bin", [0.1]),
+        ("--rdf", "--fit", [0.2, 0.5]),
+        ("--rdf", "--viscosity", [0.9]),
+        ("--rdf", "--correlation", [1]),
+        ("--rdf", "--log", [trajectory.with_suffix(".csv")]),
+    ):
+        line = fails("analyze", trajectory, "-o", out, analysis, option, *values)
+        assert f"{option} would have no effect: it is for --" in line
+        assert f"you ask for {analysis} alone" in line
+    assert "--viscosity" in fails("analyze", trajectory, "-o", out, "--msd", "--temperature", 300)
+    assert not out.exists()
+    assert run("analyze", trajectory, "-o", out, "--rdf", "--drift", "--bin", 0.1)[0] == 0
+    settings = json.loads((out / "rdf.json").read_text())["settings"]
+    assert (settings["bin"], settings["correlation"]) == (0.1, 2.0)
+
+
 def test_bad_input_is_one_line(fails, trajectory, tmp_path):
     out = tmp_path / "o"
     assert "no such file" in fails("analyze", tmp_path / "absent.xyz", "-o", out)

@@ -141,7 +141,7 @@ def test_md_refuses_what_would_have_no_effect(fails, model_file, crystal, tmp_pa
         assert "nvt keeps the cell" in md("--ensemble", "nvt", option, value)
     assert "Langevin" in md("--ensemble", "nvt", "--thermostat-time", 50)
     assert "bussi" in md("--ensemble", "npt", "--thermostat", "bussi", "--friction", 0.1)
-    for option in (["--format", "h5md"], ["--max-atoms", 10], ["--skip-bad"]):
+    for option in (["--format", "hdf5"], ["--max-atoms", 10], ["--skip-bad"]):
         assert "for several structures" in md(*option)
     assert "for one structure" in md("--log", tmp_path / "a.csv", out="folder")
 

@@ -74,7 +74,7 @@ def test_a_batch_moves_as_each_does_in_ase(tmp_path, structures, ensemble):
     from torch_sim import TorchSimTrajectory
 
     systems = structures()
-    work = batch(systems, tmp_path / "run", 25, ensemble=ensemble, form="h5md")
+    work = batch(systems, tmp_path / "run", 25, ensemble=ensemble, form="hdf5")
     runs = work.run()
     assert [(run.index, run.steps, run.failure) for run in runs] == [(i, 25, None) for i in range(len(systems))]
     for index, atoms in enumerate(systems):
@@ -93,24 +93,35 @@ def test_hdf5_has_the_same_frames(tmp_path):
     from torch_sim import TorchSimTrajectory
 
     systems = mixed()
-    for form in ("extxyz", "h5md"):
-        batch(systems, tmp_path / form, form=form, steps=20).run()
+    for form in ("extxyz", "hdf5"):
+        batch(systems, tmp_path / form, form=form, steps=20, ensemble={"timestep": 0.7}).run()
     for index in range(len(systems)):
         frames = read(tmp_path / "extxyz" / f"{index}.extxyz", ":")
-        with TorchSimTrajectory(tmp_path / "h5md" / f"{index}.h5") as file:
+        with TorchSimTrajectory(tmp_path / "hdf5" / f"{index}.h5") as file:
             np.testing.assert_allclose(file.get_array("positions"), [f.positions for f in frames], atol=1e-8)
             np.testing.assert_allclose(file.get_array("forces"), [f.get_forces() for f in frames], atol=1e-8)
             energies = [[f.get_potential_energy()] for f in frames]
             np.testing.assert_allclose(file.get_array("potential_energy"), energies, atol=1e-6)
             assert file.get_steps("positions").tolist() == [0, 10, 20]
             np.testing.assert_array_equal(np.ravel(file.get_array("pbc")), frames[0].pbc)
-        again = [atoms for _, atoms in read_atoms(tmp_path / "h5md" / f"{index}.h5")]
+        again = [atoms for _, atoms in read_atoms(tmp_path / "hdf5" / f"{index}.h5")]
         assert [atoms.info["step"] for atoms in again] == [0, 10, 20]
+        assert [atoms.info["time_ps"] for atoms in again] == [frame.info["time_ps"] for frame in frames]
         for atoms, frame in zip(again, frames, strict=True):
             np.testing.assert_allclose(atoms.positions, frame.positions, atol=1e-8)
             np.testing.assert_allclose(atoms.cell.array, frame.cell.array, atol=1e-8)
             np.testing.assert_array_equal(atoms.numbers, frame.numbers)
             np.testing.assert_array_equal(atoms.pbc, frame.pbc)
+
+
+@pytest.mark.parametrize("form", ["extxyz", "hdf5"])
+def test_the_folder_is_no_trajectory_and_says_what_is(tmp_path, form):
+    systems = crystals()[:2]
+    runs = batch([Atoms("O"), *systems], tmp_path / "run", form=form, steps=2).run()
+    assert runs[0].failure
+    name = "1.extxyz" if form == "extxyz" else "1.h5"
+    with pytest.raises(InputError, match=rf"run: a folder of 2 trajectories .* such as {tmp_path}/run/{name}$"):
+        read_atoms(tmp_path / "run")
 
 
 class Killed(Exception):  # noqa: N818
@@ -121,12 +132,12 @@ class Killed(Exception):  # noqa: N818
     ("structures", "ensemble", "form"),
     [
         (mixed, {"name": "nvt", "thermostat": "bussi"}, "extxyz"),
-        (mixed, {"name": "nvt", "thermostat": "langevin"}, "h5md"),
+        (mixed, {"name": "nvt", "thermostat": "langevin"}, "hdf5"),
         (mixed, {"name": "nvt", "thermostat": "nose-hoover"}, "extxyz"),
         (mixed, {"name": "nvt", "thermostat": "langevin"}, "extxyz"),
         (crystals, FLEXIBLE, "extxyz"),
     ],
-    ids=["bussi", "langevin-h5md", "nose-hoover", "langevin", "flexible"],
+    ids=["bussi", "langevin-hdf5", "nose-hoover", "langevin", "flexible"],
 )
 def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, structures, ensemble, form):
     def at(mark):
@@ -259,7 +270,7 @@ def small_disk(tmp_path):
         subprocess.run(["umount", folder], check=True)
 
 
-@pytest.mark.parametrize(("form", "size"), [("extxyz", 100), ("h5md", 280)])
+@pytest.mark.parametrize(("form", "size"), [("extxyz", 100), ("hdf5", 280)])
 def test_a_full_disk_is_one_line_and_the_run_can_go_on(tmp_path, small_disk, form, size):
     folder, enlarge = small_disk(size)
     options = {"interval": 1, "checkpoint_interval": 5, "steps": 40, "form": form}

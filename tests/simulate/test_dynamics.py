@@ -62,6 +62,20 @@ def test_start_leaves_fixed_atoms_alone():
     assert 2 * atoms.get_kinetic_energy() == pytest.approx(90 * units.kB * 300.0)
 
 
+def test_velocities_that_are_given_may_fly_and_turn():
+    """A run at constant energy that goes on from one whose bath moved the whole molecule is as hot as it was."""
+    start = Atoms("Cu3", [[0, 0, 0], [2.3, 0, 0], [1.15, 2.0, 0]])
+    for friction in (0.05, None):
+        settings = {"ensemble": "nve"} if friction is None else {"ensemble": "nvt", "friction": friction}
+        temperature = None if friction is None else 300.0
+        run = run_md(start, EMT(), timestep=1.0, steps=200, temperature=temperature, **settings)
+        np.testing.assert_allclose(run.temperatures, 2 * run.kinetic_energies / (9 * units.kB))
+        start = run.atoms
+    thermalize(start, 300.0)
+    run = run_md(start, EMT(), ensemble="nve", timestep=1.0, steps=1)
+    assert run.temperatures[0] == pytest.approx(300.0)
+
+
 def test_nve_conserves_energy_and_writes_what_it_did(tmp_path):
     start = copper()
     start.info["energy"] = 5.0  # would clash with the results

@@ -286,7 +286,7 @@ def test_of_a_folder_the_last_run_is_read(run, fails, command, made, tmp_path): 
     pytest.importorskip("torch_sim", reason="torch-sim is not installed (the extra 'torchsim')")
     ase.io.write(tmp_path / "starts.extxyz", [structure(seed, 0.05) for seed in range(300, 311)])
     folder, output = tmp_path / "runs", tmp_path / "label.extxyz"
-    for frame, form in ((":", "extxyz"), (":2", "h5md"), (":3", "extxyz")):
+    for frame, form in ((":", "extxyz"), (":2", "hdf5"), (":3", "extxyz")):
         (folder / "summary.json").unlink(missing_ok=True)  # with it, nothing is written into the folder
         dynamics = ["md", made / "model.safetensors", tmp_path / "starts.extxyz", "--frame", frame, "--format", form]
         assert run(*dynamics, "--temperature", 100, "--timestep", 1, "--steps", 1, "-o", folder)[0] == 0
@@ -313,7 +313,7 @@ def test_of_a_folder_the_last_run_is_read(run, fails, command, made, tmp_path): 
 
 
 def test_trajectories_in_hdf5_are_chosen_from_as_well(run, command, tmp_path):  # noqa: F811
-    """A folder of `equinet md --format h5md`: the frames that extended XYZ would have given."""
+    """A folder of `equinet md --format hdf5`: the frames that extended XYZ would have given."""
     torch_sim = pytest.importorskip("torch_sim", reason="torch-sim is not installed (the extra 'torchsim')")
     from torch_sim.trajectory import TorchSimTrajectory
 

@@ -24,6 +24,12 @@ def read(path: Path, options: FormatOptions, start: int) -> Iterator[Atoms]:
         InputError: no system, or not in the npy format; atom types without an element; arrays that do not fit.
     """
     if not (path / "type.raw").is_file():
+        trajectories = sorted(path.glob("*.extxyz")) + sorted(path.glob("*.h5"))
+        if trajectories and any((path / name).is_file() for name in ("summary.json", "checkpoint.npz")):
+            raise InputError(
+                f"{path}: a folder of {len(trajectories)} trajectories of equinet md; give one of them, such as "
+                f"{trajectories[0]}"
+            )
         raise InputError(f"{path}: a folder without type.raw is no DeePMD-kit system; give a file, or such a folder")
     sets = sorted(folder for folder in path.glob("set.*") if folder.is_dir())
     if not sets:

@@ -11,12 +11,15 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from equinet.data.formats.options import FormatOptions
 from equinet.errors import InputError
 
-SUFFIXES = (".h5", ".hdf5", ".h5md")
+SUFFIXES = (".h5", ".hdf5", ".h5md")  # torch-sim's own examples have the last; H5MD's layout is another
+TIMESTEP = "timestep_fs"
+"""In the metadata: of the dynamics, where ``equinet md`` wrote the file."""
 _NEEDED = ("positions", "atomic_numbers", "cell", "pbc", "masses")
 
 
 def read(path: Path, options: FormatOptions, start: int) -> Iterator[Atoms]:
-    """Structures from frame ``start`` on, of the file of one system; ``info["step"]`` is the step of the dynamics.
+    """Structures from frame ``start`` on, of the file of one system; ``info["step"]`` is the step of the dynamics,
+    and ``info["time_ps"]`` the time where the file has the time step.
 
     With velocities where the reporter was told to save them (``state_kwargs={"save_velocities": True}``), and the
     energy where a property of the name ``potential_energy`` or ``energy`` was reported at the same steps.
@@ -40,7 +43,7 @@ def read(path: Path, options: FormatOptions, start: int) -> Iterator[Atoms]:
                 f"{path}: no trajectory of torch-sim: /data lacks {', '.join(missing)}; write .extxyz instead"
             )
         steps = file["steps/positions"][:]
-        energies = _energies(file)
+        energies, timestep = _energies(file), _timestep(file)
         for number in range(start, len(steps)):
             atoms = Atoms(
                 numbers=_of(data["atomic_numbers"], number),
@@ -52,6 +55,8 @@ def read(path: Path, options: FormatOptions, start: int) -> Iterator[Atoms]:
             if "velocities" in data:
                 atoms.set_velocities(data["velocities"][number])  # ASE's unit, as torch-sim's
             step = atoms.info["step"] = int(steps[number])
+            if timestep is not None:
+                atoms.info["time_ps"] = step * timestep / 1000
             if step in energies:
                 atoms.calc = SinglePointCalculator(atoms, energy=energies[step])
             yield atoms
@@ -60,6 +65,12 @@ def read(path: Path, options: FormatOptions, start: int) -> Iterator[Atoms]:
 def _of(array: Any, number: int) -> Any:
     """The value of a frame, of an array of all frames or of one that holds for all."""
     return array[number] if len(array) > 1 else array[0]
+
+
+def _timestep(file: Any) -> float | None:
+    """fs."""
+    attributes = file["metadata"].attrs if "metadata" in file else {}
+    return float(attributes[TIMESTEP]) if TIMESTEP in attributes else None
 
 
 def _energies(file: Any) -> dict[int, float]:

@@ -15,6 +15,7 @@ from equinet.simulate.analysis.curves import with_error
 from equinet.simulate.analysis.trajectory import Frame
 from equinet.simulate.dynamics import COLUMNS, drift
 from equinet.simulate.panels import COLORS, panels
+from equinet.simulate.velocities import FreedomCounter
 from equinet.units import MEV_PER_EV
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ a bath (or nothing was conserved); at constant energy it is far below, as potent
 
 @dataclass(frozen=True)
 class EnergySeries:
-    """Energies in time: times [T] ps, potential and kinetic energies [T] eV, of so many atoms."""
+    """Energies in time: times [T] ps, potential and kinetic energies [T] eV, temperatures [T] K, of so many atoms."""
 
     times_ps: Array
     potential_ev: Array
     kinetic_ev: Array
+    temperatures_k: Array
     atoms: int
 
 
@@ -47,7 +49,7 @@ class EnergyConservation:
         drift_error_mev_per_atom_per_ps: standard error, correlations allowed for.
         fluctuation_mev_per_atom: rms of the total energy about that line.
         kinetic_fluctuation_mev_per_atom: standard deviation of the kinetic energy.
-        mean_temperature_k: from 2/3 of the kinetic energy per atom, of 3 N - 3 degrees of freedom.
+        mean_temperature_k: of the degrees of freedom that move: as the log has it, or counted from the velocities.
         temperature_error_k: standard error, block-averaged.
         duration_ps: of the run.
         samples: energies used.
@@ -77,6 +79,7 @@ class EnergyRecorder:
         self._rows: list[tuple[float, float, float]] = []
         self._missing = ""
         self._atoms = 0
+        self._freedom = FreedomCounter()
 
     def add(self, frame: Frame) -> None:
         """The next frame."""
@@ -87,6 +90,7 @@ class EnergyRecorder:
             return
         kinetic = 0.5 * float(frame.masses @ (frame.velocities**2).sum(axis=1)) / (1000 * units.fs) ** 2
         self._rows.append((frame.time_ps, frame.potential_energy, kinetic))
+        self._freedom.add(frame.positions, frame.velocities, frame.masses, frame.pbc)
 
     def finish(self) -> EnergySeries:
         """All of them.
@@ -97,7 +101,8 @@ class EnergyRecorder:
         if self._missing or not self._rows:
             raise InputError(f"{self._missing or 'no frames'}: the drift needs energy, velocities and time, or --log")
         times, potential, kinetic = np.array(self._rows).T
-        return EnergySeries(times, potential, kinetic, self._atoms)
+        temperatures = 2 * kinetic / (max(self._freedom.count(), 1) * units.kB)
+        return EnergySeries(times, potential, kinetic, temperatures, self._atoms)
 
 
 def read_energy_log(path: Path, atoms: int) -> EnergySeries:
@@ -110,7 +115,7 @@ def read_energy_log(path: Path, atoms: int) -> EnergySeries:
     Raises:
         InputError: not there, or not of this kind.
     """
-    wanted = COLUMNS[:3]
+    wanted = COLUMNS[:4]
     try:
         with path.open(newline="", encoding="utf-8") as handle:
             rows = [[float(row[name]) for name in wanted] for row in csv.DictReader(handle)]
@@ -120,8 +125,8 @@ def read_energy_log(path: Path, atoms: int) -> EnergySeries:
         raise InputError(f"{path}: no log of equinet md, whose columns are {', '.join(COLUMNS)}; check --log") from None
     if not rows:
         raise InputError(f"{path}: holds no energies")
-    times, potential, kinetic = np.array(rows).T
-    return EnergySeries(times, potential, kinetic, atoms)
+    times, potential, kinetic, temperatures = np.array(rows).T
+    return EnergySeries(times, potential, kinetic, temperatures, atoms)
 
 
 def energy_conservation(series: EnergySeries) -> EnergyConservation:
@@ -130,7 +135,7 @@ def energy_conservation(series: EnergySeries) -> EnergyConservation:
     Raises:
         InputError: fewer than three energies; not finite, or times that do not grow.
     """
-    values = np.array([series.times_ps, series.potential_ev, series.kinetic_ev])
+    values = np.array([series.times_ps, series.potential_ev, series.kinetic_ev, series.temperatures_k])
     if not np.isfinite(values).all():
         raise InputError(f"energy number {int((~np.isfinite(values)).any(axis=0).argmax())} is not finite")
     if (np.diff(series.times_ps) <= 0).any():
@@ -141,8 +146,7 @@ def energy_conservation(series: EnergySeries) -> EnergyConservation:
     times = series.times_ps - series.times_ps[0]
     residual = total - total.mean() - found.slope * (times - times.mean())
     kinetic = series.kinetic_ev / series.atoms * MEV_PER_EV
-    freedom = max(3 * series.atoms - 3, 1)
-    temperature = block_average(2 * series.kinetic_ev / (freedom * units.kB))
+    temperature = block_average(series.temperatures_k)
     return EnergyConservation(
         constant_energy=bool(residual.std() < EXCHANGED * kinetic.std()),
         drift_mev_per_atom_per_ps=found.slope,

@@ -14,6 +14,7 @@ from equinet.errors import InputError
 from equinet.graph.periodic import complete_cell
 from equinet.memory import held, say_bytes, there
 from equinet.simulate.analysis.trajectory import Frame
+from equinet.simulate.velocities import FreedomCounter
 
 Array = NDArray[np.float64]
 Single = NDArray[np.float32]
@@ -50,7 +51,9 @@ class Motion:
         fixed: [N] atoms that never moved.
         cell: [3, 3] mean over the frames, Angstrom.
         pbc: [3].
-        temperature_k: mean, from the velocities; None without them.
+        resting_rotations: degrees of freedom of a molecule that does not turn, 2 or 3; 0 else.
+        temperature_k: mean, from the velocities and all degrees of freedom that move (where the centre of mass does,
+            those too); None without velocities.
     """
 
     interval_ps: float
@@ -61,10 +64,16 @@ class Motion:
     fixed: NDArray[np.bool_]
     cell: Array
     pbc: NDArray[np.bool_]
+    resting_rotations: int
     temperature_k: float | None
 
     def __len__(self) -> int:
         return len(self.displacements)
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Three of each atom that moves; where none is fixed less 3 of the centre of mass, and rotation at rest."""
+        return 3 * int((~self.fixed).sum()) - (0 if self.fixed.any() else 3 + self.resting_rotations)
 
     @property
     def elements(self) -> list[int]:
@@ -88,6 +97,7 @@ class MotionRecorder:
         self._velocities: list[Single] = []
         self._times: list[float | None] = []
         self._numbers: list[int] = []
+        self._freedom = FreedomCounter()
         self._cells = np.zeros((3, 3))
 
     def add(self, frame: Frame) -> None:
@@ -117,6 +127,7 @@ class MotionRecorder:
         self._displacements.append(self._moved.astype(np.float32))
         if frame.velocities is not None:
             self._velocities.append(frame.velocities.astype(np.float32))
+            self._freedom.add(frame.positions, frame.velocities, frame.masses, frame.pbc)
         self._times.append(frame.time_ps)
         self._numbers.append(frame.number)
         self._cells += frame.cell
@@ -161,7 +172,7 @@ class MotionRecorder:
         fixed = np.all(displacements == 0, axis=(0, 2))
         temperature = None
         if velocities is not None:
-            temperature = _temperature(velocities, first.masses, fixed)
+            temperature = _temperature(velocities, first.masses, self._freedom.count())
         if not fixed.any():
             weights = (first.masses / first.masses.sum()).astype(np.float32)
             for values in (displacements, velocities):
@@ -176,6 +187,7 @@ class MotionRecorder:
             fixed=fixed,
             cell=self._cells / len(self._times),
             pbc=first.pbc,
+            resting_rotations=self._freedom.resting_rotations,
             temperature_k=temperature,
         )
 
@@ -217,12 +229,11 @@ def _free_memory() -> float:
         return float("inf")
 
 
-def _temperature(velocities: Single, masses: Array, fixed: NDArray[np.bool_]) -> float:
+def _temperature(velocities: Single, masses: Array, freedom: int) -> float:
     from ase import units
 
     squares = np.zeros(len(masses))
     for atoms in few_at_a_time(np.arange(len(masses))):
         squares[atoms] = np.einsum("tni,tni->n", velocities[:, atoms], velocities[:, atoms], dtype=np.float64)
     kinetic = 0.5 * float(squares @ masses) / len(velocities)
-    freedom = 3 * int((~fixed).sum()) - (0 if fixed.any() else 3)
     return float(2 * kinetic / (max(freedom, 1) * units.kB) / (1000 * units.fs) ** 2)

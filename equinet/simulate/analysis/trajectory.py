@@ -14,6 +14,9 @@ from equinet.errors import InputError
 
 Array = NDArray[np.float64]
 
+DEVIATION = 1e-4
+"""Relative, of a time that a file has from that of the step: more than rounding."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -75,7 +78,8 @@ class Trajectory:
         """The frames.
 
         Raises:
-            InputError: the file cannot be read or has no such frames; the atoms change.
+            InputError: the file cannot be read or has no such frames; the atoms change; times that are not those of the
+                time step.
         """
         numbers = None
         stop = None if self.stop is None else self.stop - self.start
@@ -96,8 +100,14 @@ class Trajectory:
         if not isinstance(step, int | np.integer):
             step = None if self.interval is None else number * self.interval
         time = atoms.info.get("time_ps")
-        if time is None and step is not None and self.timestep_fs is not None:
-            time = step * self.timestep_fs / 1000
+        if step is not None and self.timestep_fs is not None:
+            told = step * self.timestep_fs / 1000
+            if time is not None and abs(time - told) > DEVIATION * abs(told):
+                raise InputError(
+                    f"{self.path} frame {number}: the file says that step {step} is at {time:g} ps, and by a time step "
+                    f"of {self.timestep_fs:g} fs it is at {told:g} ps; leave --timestep out"
+                )
+            time = told if time is None else time
         velocities = atoms.get_velocities() if atoms.has("momenta") and np.any(atoms.get_momenta()) else None
         results = {} if atoms.calc is None else atoms.calc.results
         return Frame(

@@ -51,7 +51,8 @@ class VibrationalSpectrum:
         density_per_thz: [frequencies] density of states; its integral (by trapezoids) is the degrees of freedom. Where
             atoms diffuse it does not vanish at 0; where a molecule turns, that is at low frequencies too.
         density_error_per_thz: standard error, from the blocks.
-        degrees_of_freedom: 3 N less 3 of the centre of mass; with fixed atoms 3 of each that moves.
+        degrees_of_freedom: 3 N - 3; 3 N - 6 of a molecule that does not turn, 3 N - 5 of a linear one; with fixed atoms
+            3 of each that moves.
         resolution_thz: full width at half maximum of a sharp line: 1 / correlation time, by the Hann window.
         nyquist_thz: half the rate of frames.
         interval_fs: between frames.
@@ -105,11 +106,10 @@ def vibrational_spectrum(motion: Motion, correlation_ps: float = 2.0) -> Vibrati
             f"{2 * FEWEST_BLOCKS * SHORTEST}, and {SHORTEST} in the correlation time of {correlation_ps:g} ps"
         )
     mismatch = _mismatch(motion)
-    freedom = 3 * int((~motion.fixed).sum()) - (0 if motion.fixed.any() else 3)
     correlations = _autocorrelations(motion, longest)  # [blocks, elements, lags]
     correlations /= correlations.mean(axis=0).sum(axis=0)[0]
     frequency, densities = _densities(correlations, dt)
-    densities *= freedom
+    densities *= motion.degrees_of_freedom
     density, error = densities.sum(axis=1).mean(axis=0), _spread(densities.sum(axis=1))
     names = [symbol(number) for number in motion.elements]
     return VibrationalSpectrum(
@@ -118,7 +118,7 @@ def vibrational_spectrum(motion: Motion, correlation_ps: float = 2.0) -> Vibrati
         frequency_thz=frequency,
         density_per_thz=density,
         density_error_per_thz=error,
-        degrees_of_freedom=freedom,
+        degrees_of_freedom=motion.degrees_of_freedom,
         resolution_thz=1 / (longest * dt),
         nyquist_thz=0.5 / dt,
         interval_fs=1000 * dt,

@@ -1,8 +1,32 @@
 """Frames made of arrays, with what a trajectory would say of them."""
 
 import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
 
 from equinet.simulate.analysis.trajectory import Frame
+
+
+class Straight(Calculator):
+    """Keeps three atoms on a line: springs to the first, and one that holds it in the middle."""
+
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012
+
+    def calculate(self, atoms=None, properties=None, system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        bonds = atoms.positions[1:] - atoms.positions[0]
+        lengths, bend = np.linalg.norm(bonds, axis=1), bonds.sum(axis=0)
+        pulls = -30.0 * ((lengths - 1.2) / lengths)[:, None] * bonds - 5.0 * bend
+        energy = 15.0 * np.sum((lengths - 1.2) ** 2) + 2.5 * bend @ bend
+        self.results = {"energy": energy, "forces": np.stack([-pulls.sum(axis=0), *pulls])}
+
+
+def dioxide():
+    return Atoms("CO2", [[0, 0, 0], [0, 0, 1.2], [0, 0, -1.2]], calculator=Straight())
+
+
+def trimer():
+    return Atoms("Cu3", [[0, 0, 0], [2.3, 0, 0], [1.15, 2.0, 0]])
 
 
 def frame(positions, cell=None, number=0, numbers=None, velocities=None, time=None, pbc=True, masses=None, energy=None):

@@ -85,6 +85,16 @@ def test_torchsim_file_holds_the_same_frames(tmp_path):
         list(Trajectory(tmp_path / "absent.h5"))
 
 
+def test_a_time_step_that_is_not_the_file_s_is_refused(tmp_path):
+    path = tmp_path / "run.extxyz"
+    run_md(copper(), EMT(), ensemble="nve", timestep=2.0, steps=4, temperature=300, output=path, interval=2)
+    assert [frame.time_ps for frame in Trajectory(path, timestep_fs=2.0)] == pytest.approx([0, 0.004, 0.008])
+    with pytest.raises(
+        InputError, match=r"frame 1: .* step 2 is at 0\.004 ps, .* 1 fs it is at 0\.002 ps; leave --time"
+    ):
+        list(Trajectory(path, timestep_fs=1.0))
+
+
 def test_other_atoms_are_refused(tmp_path):
     path = tmp_path / "two.extxyz"
     ase.io.write(path, [copper(), copper(), copper()[:4]])

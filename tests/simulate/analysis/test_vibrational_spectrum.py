@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from ase import units
+from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from scipy.integrate import trapezoid
@@ -12,7 +12,7 @@ from equinet.errors import InputError
 from equinet.simulate import run_md
 from equinet.simulate.analysis.trajectory import Trajectory
 from equinet.simulate.analysis.vibrational_spectrum import draw_vibrational_spectrum, vibrational_spectrum
-from tests.simulate.analysis.frames import moved
+from tests.simulate.analysis.frames import dioxide, moved, trimer
 from tests.simulate.analysis.test_diffusion import BOX, motion_of
 
 DT = 0.002
@@ -101,6 +101,24 @@ def test_fixed_atoms_take_no_part():
     positions = np.concatenate([positions, np.ones((800, 1, 3))], axis=1)
     velocities = np.concatenate([velocities, np.zeros((800, 1, 3))], axis=1)
     assert spectrum_of(positions, velocities).degrees_of_freedom == 6
+
+
+@pytest.mark.parametrize(
+    ("atoms", "thermostat", "freedom"),
+    [
+        (trimer(), "bussi", 3),
+        (trimer(), "langevin", 6),
+        (dioxide(), "bussi", 4),
+        (Atoms("Cu2", [[0, 0, 0], [2.3, 0, 0]]), "bussi", 1),
+    ],
+    ids=["molecule", "turning", "linear", "dimer"],
+)
+def test_a_molecule_that_does_not_turn_has_its_vibrations_alone(tmp_path, atoms, thermostat, freedom):
+    path, settings = tmp_path / "run.traj", {"thermostat": thermostat, "temperature": 100.0}
+    run_md(atoms, atoms.calc or EMT(), ensemble="nvt", timestep=1.0, steps=260, output=path, interval=1, **settings)
+    found = vibrational_spectrum(motion_of(Trajectory(path)))
+    assert found.degrees_of_freedom == freedom
+    assert trapezoid(found.density_per_thz, found.frequency_thz) == pytest.approx(freedom, rel=1e-3)
 
 
 @pytest.mark.parametrize("every", [15, 21, 30])
