@@ -84,11 +84,11 @@ CELL = 'Lattice="5 0 0 0 5 0 0 0 5"'
         ("1\n\nSi 1.0.5 0 2.2\n", "'1.0.5' is no number"),
         ("1\n\nSi 0 0 zero\n", "'zero' is no number"),
         ("1\n\nSi 0 0 nan\n", "'nan' is no number"),
-        ("1\n\nSi 0 0\n", "'' is no number"),
+        ("1\n\nSi 0 0\n", "a number is missing"),
         ("3\n\nSi 0 0 0\nSi 0 0 2\n", "rows of atoms are missing, there should be 3"),
         (f"1\n{CELL.lower()}\nSi 0 0 0\n", 'write Lattice="..."'),
         ("1\nLattice={5 0 0 0 5 0 0 0 5}\nSi 0 0 0\n", 'write Lattice="..."'),
-        ('1\nLattice="5 0 0 0 5"\nSi 0 0 0\n', "'' is no number"),
+        ('1\nLattice="5 0 0 0 5"\nSi 0 0 0\n', "a number is missing"),
         (f'1\n{CELL} pbc="T T"\nSi 0 0 0\n', "pbc needs three of T and F"),
         ('1\npbc="T T F"\nSi 0 0 0\n', "periodic directions need as many independent vectors"),
         ("1\nProperties=pos:R:3:species:S:1\n0 0 0 Si\n", "must begin with species:S:1:pos:R:3"),
@@ -102,7 +102,9 @@ def test_bad_structure_is_one_line(structure: str, words: str, energy: Path, scr
 def test_bad_call_is_one_line(energy: Path, scripts: Path, tmp_path: Path) -> None:
     (tmp_path / "one.extxyz").write_text("1\n\nSi 0 0 0\n")
     assert "usage: energy MODEL STRUCTURE.extxyz" in complaint(run(energy, scripts / "torch.pt"))
-    complaint(run(energy, tmp_path / "none.pt", tmp_path / "one.extxyz"))
+    assert "none.pt" in complaint(run(energy, tmp_path / "none.pt", tmp_path / "one.extxyz"))
+    words = complaint(run(energy, tmp_path / "one.extxyz", tmp_path / "one.extxyz"))
+    assert "one.extxyz was not written by equinet export --to torchscript" in words
     words = complaint(run(energy, scripts / "library.pt", tmp_path / "one.extxyz"))
     assert "name libequinet_ops.so as third argument" in words
 

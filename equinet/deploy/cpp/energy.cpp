@@ -14,7 +14,8 @@ double number(std::istream& text) {  // of a whole word: "1.0.5" is none
     text >> word;
     char* end = nullptr;
     const double value = std::strtod(word.c_str(), &end);
-    if (word.empty() || *end || !std::isfinite(value)) throw std::runtime_error("'" + word + "' is no number");
+    if (word.empty()) throw std::runtime_error("a number is missing");
+    if (*end || !std::isfinite(value)) throw std::runtime_error("'" + word + "' is no number");
     return value;
 }
 
@@ -30,6 +31,7 @@ int main(int argc, char** argv) try {
     if (argc < 3) throw std::runtime_error("usage: energy MODEL STRUCTURE.extxyz [libequinet_ops.so]");
     if (argc > 3 && !dlopen(argv[3], RTLD_NOW | RTLD_GLOBAL)) throw std::runtime_error(dlerror());
     torch::jit::Module model = torch::jit::load(argv[1]);
+    if (model.attr("kind").toStringRef() != "torchscript") throw std::runtime_error("the model is for LAMMPS");
     const double cutoff = model.attr("cutoff").toDouble();
 
     // extended XYZ: number of atoms; Lattice="9 numbers" and pbc="T T F", if they are there; symbol, x, y, z in each line
@@ -97,6 +99,8 @@ int main(int argc, char** argv) try {
     std::string text = of_torch ? of_torch->what_without_backtrace() : error.what();
     if (text.find("Unknown builtin op: equinet::") != std::string::npos)
         text = "the model calls libequinet_ops; name libequinet_ops.so as third argument";
+    if (text.find("PytorchStreamReader") != std::string::npos)
+        text = std::string(argv[1]) + " was not written by equinet export --to torchscript, or is damaged";
     const auto words = text.rfind("Error: ");  // of a script, its own words come last
     if (words != std::string::npos) text = text.substr(words + 7);
     std::cerr << "error: " << text.substr(0, text.find('\n')) << '\n';
