@@ -31,13 +31,14 @@ constexpr double kKcalPerMol = 23.060549;  // in an eV, as LAMMPS converts its u
 std::string first_line(const std::exception& problem) {
     const auto* torch_problem = dynamic_cast<const c10::Error*>(&problem);
     std::string text = torch_problem ? torch_problem->what_without_backtrace() : problem.what();
+    if (text.find("PytorchStreamReader") != std::string::npos)  // its words are of archives and records
+        return "it was not written by equinet export --to lammps, or is damaged";
     const auto raised = text.rfind("RuntimeError: ");  // of a script: its own words come last
     if (raised != std::string::npos) text = text.substr(raised + 14);
     return text.substr(0, text.find('\n'));
 }
 
-// The members of LAMMPS's ComputeHeatFlux, whose header it does not install; they have been these since 2010. Pointers
-// are compared with those of the computes that there are, and not followed.
+// The members of LAMMPS's ComputeHeatFlux, whose header it does not install: compared before they are believed.
 struct HeatFlux : Compute {
     char *id_ke, *id_pe, *id_stress;
     Compute *c_ke, *c_pe, *c_stress;
@@ -137,11 +138,7 @@ void PairEquinet::settings(int narg, char** arg) {
         if (!platform::file_is_readable(arg[next]))
             error->all(FLERR, "pair_style equinet: no file {}; give what equinet export --to lammps wrote", arg[next]);
         try {
-            try {
-                model->module = torch::jit::load(model->path, at::kCPU);
-            } catch (const c10::Error&) {  // its words are of archives and records
-                throw std::runtime_error("it was not written by equinet export --to lammps, or is damaged");
-            }
+            model->module = torch::jit::load(model->path, at::kCPU);
             model->module.eval();
             if (!model->module.hasattr("kind") || model->module.attr("kind").toStringRef() != "lammps")
                 throw std::runtime_error("it was not exported with --to lammps");
