@@ -87,10 +87,14 @@ def build(folder: Path, torch: Path) -> Path:
         The library's path.
 
     Raises:
-        BuildError: no compiler, no torch, or an error of the compiler. What was there stays.
+        BuildError: no compiler, no torch, a folder that cannot be made, or an error of the compiler. What was there
+            stays.
     """
     compiler, flags, library = find_compiler(), compile_flags(torch), folder / NAME
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BuildError(f"cannot make the folder {folder}: {error.strerror}; name another") from None
     with tempfile.TemporaryDirectory(dir=folder) as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
         # a literal, so that the text stays the only copy and need not travel with the library
         Path(scratch, "schemas.h").write_text(f'const char kSchemas[] = R"schemas({SCHEMAS.read_text()})schemas";\n')

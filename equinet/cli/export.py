@@ -1,10 +1,11 @@
 """``equinet export``: a model as a file for other programs, checked against the model before it is written."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equinet.cli.options import add_device_and_dtype, add_modal, verb_parser
+from equinet.cli.options import add_device_and_dtype, add_modal, refuse, verb_parser
 from equinet.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,10 +19,11 @@ DESCRIPTION = """Write a model as a file that other programs run, and check it f
   lammps       a .pt file for the pair style of our LAMMPS plugin (equinet lammps)
 
 Each takes positions, numbers, cell, pbc, batch, senders, receivers, images (and modal, where the model knows several
-levels of theory) and gives energy, atom_energies, forces, virial and stress; the README shows a C++ program. Within it
-are the model's species, cutoff, reach, units, licence, and a set of structures with the model's answers. Before the
-file gets its name, the artefact is loaded and must give these answers: within 1e-10 in float64, 1e-5 in float32,
-relative to the largest value of each structure. --check repeats that on the machine where it will run.
+levels of theory), edges in any order, and gives energy, atom_energies, forces, virial and stress; the README shows a
+C++ program. Within it are the model's species, cutoff, reach, units, licence, and a set of structures with the model's
+answers. Before the file gets its name, the artefact is loaded and must give these answers: within 1e-10 in float64,
+1e-5 in float32, relative to the largest value of each structure. --check repeats that on the machine where it will run,
+on the device that it was made for unless --device names another.
 
 With --operators torch an artefact needs torch alone; with library it calls our compiled operators, which are faster:
 load libequinet_ops.so (python kernels/ops_build.py) in the process first."""
@@ -41,6 +43,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--check", metavar="FILE", type=Path, help="check an artefact that was written before")
     add_modal(parser)
     add_device_and_dtype(parser)
+    parser.set_defaults(device=None)  # where an artefact is checked: what it was made for
     arguments = parser.parse_args(argv)
     return _check(arguments) if arguments.check else _export(arguments)
 
@@ -48,12 +51,13 @@ def main(argv: list[str]) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     if arguments.model or arguments.to or arguments.output:
         raise InputError("--check FILE stands alone; leave out MODEL, --to and --output")
+    refuse(arguments, ["dtype", "operators", "modal"], "an artefact is checked as it was written; leave it out")
     from equinet.deploy import check_artefact, load_artefact
 
-    artefact = load_artefact(arguments.check)
+    artefact = load_artefact(arguments.check, arguments.device)
     found = check_artefact(artefact)
     header = artefact.header
-    print(f"{arguments.check}: {header.kind} of {header.dtype} on {header.device}, operators: {header.operators}")
+    print(f"{arguments.check}: {header.kind} of {header.dtype} on {artefact.device}, operators: {header.operators}")
     _print(found)
     if not all(one.passed for one in found):
         raise InputError(f"{arguments.check} does not give its model's answers on this machine; export it again here")
@@ -71,9 +75,11 @@ def _export(arguments: argparse.Namespace) -> int:
     from equinet.deploy import export_model
     from equinet.models import load_model, one_modal
 
-    potential = load_model(arguments.model, arguments.device, arguments.dtype)
+    potential = load_model(arguments.model, arguments.device or "cpu", arguments.dtype)
     if arguments.modal is not None:
         potential = one_modal(potential, arguments.modal)
+    if arguments.to == "aoti":
+        sys.stderr.write("equinet: AOTInductor compiles the model, which takes minutes\n")
     found = export_model(potential, arguments.to, arguments.output, arguments.operators)
     print(f"{arguments.output}: {arguments.to}, checked:")
     _print(found)

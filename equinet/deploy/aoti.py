@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from equinet.deploy.header import Header
 from equinet.deploy.references import QUANTITIES
+from equinet.deploy.scripted import by_receivers, unknown_elements
 from equinet.errors import InputError
-from equinet.graph import collate, move
+from equinet.graph import AtomicGraph, collate, move
 from equinet.models import Potential, Prediction
 from equinet.models.compilation import drawn_structures
 from equinet.models.tracing import trace
@@ -27,8 +28,9 @@ def compile_package(potential: Potential, header: Header, files: dict[str, str],
     """Write a package for ``torch._inductor.aoti_load_package``, or ``AOTIModelPackageLoader`` in C++.
 
     It takes the tensors of an :class:`~equinet.graph.AtomicGraph`, dense (and the modal, where there are several levels
-    of theory), and gives the quantities of :data:`QUANTITIES` in that order. Inputs that are strided, of another dtype
-    or shape are refused: compiled code would read them as if they were dense.
+    of theory), its edges in any order, and gives the quantities of :data:`QUANTITIES` in that order. Inputs that are
+    strided, of another dtype or shape are refused: compiled code would read them as if they were dense. So are, on a
+    CPU, elements that the potential does not know.
 
     Args:
         potential: on the device that the package is for, in eval mode.
@@ -45,7 +47,7 @@ def compile_package(potential: Potential, header: Header, files: dict[str, str],
     graph = move(collate(singles), device)
     modal = torch.arange(len(singles), device=device) % len(potential.modals) if potential.modals else None
     with use("reference" if header.operators == "torch" else None):
-        traced = trace(frozen, graph, modal)
+        traced = trace(_Called(frozen), graph, modal)
         _keep(traced, QUANTITIES)
         inputs = (*graph, *([] if modal is None else [modal]))
         atoms, edges, structures = (torch.export.Dim(name) for name in ("atoms", "edges", "structures"))
@@ -53,7 +55,7 @@ def compile_package(potential: Potential, header: Header, files: dict[str, str],
         sizes = [atoms, atoms, structures, structures, atoms, edges, edges, edges, structures]
         shapes = tuple({0: size} for size in sizes[: len(inputs)])
         try:
-            with _input_checks(), warnings.catch_warnings():
+            with _input_checks(), _sort_of_torch(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's, of its own future
                 program = torch.export.export(traced, inputs, dynamic_shapes=shapes, strict=False)
                 torch._inductor.aoti_compile_and_package(
@@ -103,11 +105,46 @@ def _input_checks() -> Iterator[None]:
         CppWrapperCpu.generate_input_output_runtime_checks = original  # type: ignore[method-assign]
 
 
+@contextmanager
+def _sort_of_torch() -> Iterator[None]:
+    """Leave sorting to torch: else code is compiled for as few edges as a sort of AOTInductor's own takes, 32,766."""
+    from torch._inductor import lowering
+
+    sort = torch.ops.aten.sort.stable
+    original = lowering.lowerings[sort]
+    lowering.lowerings[sort] = lowering.sort_fallback
+    try:
+        yield
+    finally:
+        lowering.lowerings[sort] = original
+
+
 def _embed(path: Path, files: dict[str, str]) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         root = archive.namelist()[0].split("/")[0]
         for name, text in files.items():
             archive.writestr(f"{root}/extra/{name}", text)
+
+
+class _Called(nn.Module):
+    """A potential as a package calls it: edges in any order, elements checked (on a CPU: it would stop a GPU).
+
+    Args:
+        potential: frozen, in eval mode.
+    """
+
+    def __init__(self, potential: Potential) -> None:
+        super().__init__()
+        self.potential = potential
+
+    def differentiated(self, graph: AtomicGraph, modal: Tensor | None) -> Prediction:
+        """Energies and their derivatives; traced, and never run."""
+        numbers = graph.numbers
+        if numbers.device.type == "cpu":
+            species = torch.tensor(self.potential.species)
+            known = (numbers.unsqueeze(1) == species).any(dim=1).all()
+            torch._assert_async(known, unknown_elements(self.potential.species))
+        return self.potential.differentiated(by_receivers(graph), modal)
 
 
 class _Program:

@@ -10,6 +10,7 @@ from torch import Tensor
 from equinet.deploy.domain import as_domain
 from equinet.deploy.header import HEADER, REFERENCES, Header, parse_header
 from equinet.deploy.references import Reference, from_json
+from equinet.deploy.scripted import by_receivers
 from equinet.errors import InputError
 from equinet.graph import AtomicGraph, num_graphs, split, volumes
 from equinet.models import available_device
@@ -43,7 +44,7 @@ class Artefact:
         self.device = device
 
     def __call__(self, graph: AtomicGraph, modal: Tensor | None = None) -> Results:
-        """Energies and derivatives of the structures; inputs may lie in memory as they like.
+        """Energies and derivatives of the structures; inputs may lie in memory, and edges come, as they like.
 
         Args:
             graph: one structure or a batch, anywhere.
@@ -100,7 +101,11 @@ def read_embedded(path: Path) -> tuple[Header, list[Reference]]:
         raise InputError(f"{path} is no exported model, or is damaged ({error})") from None
     if len(texts) < 2:
         raise InputError(f"{path} was not written by equinet export: it has no {HEADER}")
-    return parse_header(texts[HEADER], path), from_json(texts[REFERENCES])
+    try:
+        references = from_json(texts[REFERENCES])
+    except (ValueError, TypeError):
+        raise InputError(f"{path} has damaged structures to check it by ({REFERENCES}); export it again") from None
+    return parse_header(texts[HEADER], path), references
 
 
 class _Domains:
@@ -110,7 +115,7 @@ class _Domains:
         self.module = module
 
     def __call__(self, *tensors: Tensor) -> Results:
-        graph = AtomicGraph(*tensors)
+        graph = by_receivers(AtomicGraph(*tensors))
         found: dict[str, list[Tensor]] = {"atom_energies": [], "forces": [], "virial": []}
         for single in split(graph):
             atoms, domain = len(single.numbers), as_domain(single)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from equinet.deploy.artefact import Artefact, Results
 from equinet.deploy.references import QUANTITIES, Reference
+from equinet.errors import InputError
 from equinet.graph import AtomicGraph
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
@@ -39,20 +40,25 @@ class Deviation:
 def check_artefact(artefact: Artefact) -> list[Deviation]:
     """Compare an artefact with the answers of its model that it carries.
 
-    Each structure is also given with inputs that are strided and expanded views.
+    Each structure is also given with inputs that are strided and expanded views, and with its edges in another order.
 
     Args:
         artefact: as loaded here.
 
     Returns:
         A row for each quantity.
+
+    Raises:
+        InputError: it carries no structures.
     """
+    if not artefact.references:
+        raise InputError("the artefact carries no structures to check it by, so that nothing is known; export it again")
     limit = TOLERANCES[artefact.header.dtype]
     worst = {name: Deviation(name, "none", -1.0, limit) for name in QUANTITIES}
     for reference in artefact.references:
         dense = reference.graph(artefact.header.cutoff)
         modal = reference.modal()
-        for form, graph in (("", dense), (", strided inputs", strided(dense))):
+        for form, graph in (("", dense), (", strided inputs", strided(dense)), (", shuffled edges", shuffled(dense))):
             found = artefact(graph, modal)
             for name, value in _deviations(found, reference).items():
                 if not value <= worst[name].value:
@@ -76,6 +82,12 @@ def _deviations(found: Results, reference: Reference) -> dict[str, float]:
 def strided(graph: AtomicGraph) -> AtomicGraph:
     """The same values in other places: transposed, with gaps, and expanded where rows are equal."""
     return AtomicGraph(*(_strided(tensor) for tensor in graph))
+
+
+def shuffled(graph: AtomicGraph) -> AtomicGraph:
+    """The same edges in another order, as neighbour lists of other programs may have them."""
+    order = torch.randperm(len(graph.senders), generator=torch.Generator().manual_seed(0))
+    return graph._replace(senders=graph.senders[order], receivers=graph.receivers[order], images=graph.images[order])
 
 
 def _strided(tensor: Tensor) -> Tensor:

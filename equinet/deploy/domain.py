@@ -75,7 +75,8 @@ class DomainPotential(nn.Module):
         vectors = self.potential.edge_vectors(positions, cell, batch, images, topology)
         numbers = checked_numbers(numbers, self.species)
         members, _ = self.potential.from_vectors(vectors, numbers, topology, owned, None)
-        energies = members.mean(dim=0)  # [N]
+        # a coordinate that is no number must reach the energy, see Potential
+        energies = members.mean(dim=0) + 0.0 * positions.detach().narrow(0, 0, owned).sum(dim=1)  # [N]
         gradient = by_positions(energies.sum(), positions, moments)
         forces = -gradient
         virial = positions.detach().transpose(0, 1) @ forces  # [3, 3]

@@ -79,16 +79,17 @@ class ScriptedPotential(nn.Module):
         Raises:
             RuntimeError: an element that the potential does not know; a modal too many or too few.
         """
-        order = torch.argsort(receivers, stable=True)  # sums run along sorted edges, whatever order they come in
-        graph = AtomicGraph(
-            positions.to(torch.float64),
-            checked_numbers(numbers, self.species),
-            cell.to(torch.float64),
-            pbc.to(torch.bool),
-            batch.to(torch.int64),
-            senders.to(torch.int64).index_select(0, order),
-            receivers.to(torch.int64).index_select(0, order),
-            images.to(torch.int64).index_select(0, order),
+        graph = by_receivers(
+            AtomicGraph(
+                positions.to(torch.float64),
+                checked_numbers(numbers, self.species),
+                cell.to(torch.float64),
+                pbc.to(torch.bool),
+                batch.to(torch.int64),
+                senders.to(torch.int64),
+                receivers.to(torch.int64),
+                images.to(torch.int64),
+            )
         )
         if (modal is None) != (len(self.modals) == 0):
             raise ValueError("give the argument modal exactly where the potential knows several levels of theory")
@@ -102,6 +103,26 @@ class ScriptedPotential(nn.Module):
         }
 
 
+def by_receivers(graph: AtomicGraph) -> AtomicGraph:
+    """A graph as it must be, from one whose edges come in any order: sums run along edges sorted by receiver."""
+    order = torch.argsort(graph.receivers, stable=True)
+    return AtomicGraph(
+        graph.positions,
+        graph.numbers,
+        graph.cell,
+        graph.pbc,
+        graph.batch,
+        graph.senders.index_select(0, order),
+        graph.receivers.index_select(0, order),
+        graph.images.index_select(0, order),
+    )
+
+
+def unknown_elements(species: List[int]) -> str:
+    """What artefacts say of elements that they do not know."""
+    return "the potential knows the atomic numbers " + str(species) + "; other elements are in this structure"
+
+
 def checked_numbers(numbers: Tensor, species: List[int]) -> Tensor:
     """Atomic numbers as int64, once it is clear that the potential knows them (on a CPU: it would stop a GPU).
 
@@ -110,12 +131,12 @@ def checked_numbers(numbers: Tensor, species: List[int]) -> Tensor:
     """
     numbers = numbers.to(torch.int64)
     if numbers.device.type == "cpu" and numbers.numel() > 0:
+        if int(numbers.min()) < 1:
+            raise ValueError(unknown_elements(species))
         known = torch.zeros(int(numbers.max()) + 1 + max(species), dtype=torch.bool)
         known[torch.tensor(species)] = True
-        if int(numbers.min()) < 1 or not bool(known.index_select(0, numbers).all()):
-            raise ValueError(
-                "the potential knows the atomic numbers " + str(species) + "; other elements are in this structure"
-            )
+        if not bool(known.index_select(0, numbers).all()):
+            raise ValueError(unknown_elements(species))
     return numbers
 
 

@@ -364,7 +364,10 @@ class Potential(nn.Module):
         vectors = self.edge_vectors(strained, cell, batch, graph.images, topology)  # [E, 3]
         atom_modal = None if modal is None else modal.index_select(0, batch)
         atom_energies, features = self.from_vectors(vectors, graph.numbers, topology, atoms, atom_modal)
+        # an edge of NaN is beyond the cutoff to every comparison; a coordinate that is no number must not get lost so
+        atom_energies = atom_energies + 0.0 * positions.detach().sum(dim=1)
         energies = self.segment_sum(atom_energies.transpose(0, 1), structures).transpose(0, 1)
+        energies = energies + 0.0 * graph.cell.detach().sum(dim=[1, 2])
         return energies, atom_energies, features
 
     def from_vectors(

@@ -6,19 +6,28 @@ depends on torch's version): left there, it cuts second derivatives; losses stay
 per cents. It is taken out.
 """
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from equinet.graph import AtomicGraph, collate, split
-from equinet.models.potential import Potential
+from equinet.models.potential import Prediction
+
+
+class Traceable(Protocol):
+    """A potential, or what wraps one."""
+
+    def differentiated(self, graph: AtomicGraph, modal: Tensor | None) -> Prediction:
+        """Energies and their derivatives."""
 
 
 class _Differentiated(nn.Module):
     """The potential without the checks that look at values, as a function of tensors."""
 
-    def __init__(self, potential: Potential) -> None:
+    def __init__(self, potential: Traceable) -> None:
         super().__init__()
         self.potential = potential
 
@@ -28,7 +37,7 @@ class _Differentiated(nn.Module):
         return tuple(self.potential.differentiated(AtomicGraph(*tensors[:fields]), modal))
 
 
-def trace(potential: Potential, graph: AtomicGraph, modal: Tensor | None) -> GraphModule:
+def trace(potential: Traceable, graph: AtomicGraph, modal: Tensor | None) -> GraphModule:
     """Operators of energies and their derivatives, for any numbers of structures, atoms and edges.
 
     Args:

@@ -9,8 +9,9 @@ import torch
 
 from equinet.cli.main import main
 from equinet.deploy import export_model, load_artefact
-from equinet.deploy.check import TOLERANCES
+from equinet.deploy.check import TOLERANCES, shuffled
 from equinet.errors import InputError
+from equinet.graph import collate
 from equinet.models import Potential
 from tests.deploy.conftest import MODELS
 from tests.deploy.elsewhere import calls_of, compare, run_alone
@@ -32,7 +33,9 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
 
 @pytest.mark.parametrize("operators", ["torch", "library"])
 def test_without_equinet(operators: str, packages: Packages, ops_library: Path, tmp_path: Path) -> None:
-    """The same answers for every structure, one atom and none of the edges included; strided inputs are refused."""
+    """The same answers for every structure, one atom and none of the edges included, and for edges in any order and
+    number; strided inputs and unknown elements are refused; NaN stays NaN.
+    """
     _, path = packages[operators]
     artefact = load_artefact(path)
     # empty tensors may have any stride, and count as dense; a bare package wants the usual one there, too
@@ -41,14 +44,22 @@ def test_without_equinet(operators: str, packages: Packages, ops_library: Path, 
     transposed = [crystal[0].T.contiguous().T, *crystal[1:]]
     stretched = [*crystal[:5], torch.stack([crystal[5], crystal[5]], dim=1)[:, 0], *crystal[6:]]
     rounded = [crystal[0].float(), *crystal[1:]]
+    unknown = [crystal[0], torch.full_like(crystal[1], 79), *crystal[2:]]
+    first = artefact.references[0].graph(artefact.header.cutoff)
+    many = collate([first] * (1 + 40_000 // len(first.senders)))
+    nowhere = [crystal[0].clone(), *crystal[1:]]
+    nowhere[0][1, 2] = float("nan")
     library = [ops_library] if operators == "library" else []
-    found = run_alone(path, [*calls, transposed, stretched, rounded], tmp_path, *library)
-    compare(found[:-3], artefact.references, TOLERANCES[artefact.header.dtype])
-    for words in found[-3:]:
+    wrong = [transposed, stretched, rounded, unknown]
+    found = run_alone(path, [*calls, list(shuffled(first)), list(many), nowhere, *wrong], tmp_path, *library)
+    tolerance = TOLERANCES[artefact.header.dtype]
+    compare(found[:-6], [*artefact.references, artefact.references[0]], tolerance)
+    alike = found[-6]["energy"]
+    torch.testing.assert_close(alike, found[0]["energy"].expand_as(alike), rtol=tolerance, atol=tolerance)
+    assert bool(found[-5]["energy"].isnan().all())
+    for words, expected in zip(found[-4:], ("stride", "stride", "dtype", "the potential knows the"), strict=True):
         assert isinstance(words, str), "an input was misread, not refused"
-    assert "stride" in found[-3]
-    assert "stride" in found[-2]
-    assert "dtype" in found[-1]
+        assert expected in words
 
 
 def test_header_and_check(packages: Packages, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,10 +31,16 @@ def test_same_answers(name: str, kind: str, operators: str, dtype: str, tmp_path
     assert [one.quantity for one in found] == list(QUANTITIES)
     for one in found:
         assert 0.0 <= one.value <= TOLERANCES[dtype]
-    header = load_artefact(tmp_path / "model.pt").header
+    artefact = load_artefact(tmp_path / "model.pt")
+    header = artefact.header
     assert (header.kind, header.operators, header.dtype) == (kind, operators, dtype)
     assert (header.species, header.cutoff) == (potential.species, potential.cutoff)
     assert header.reach == pytest.approx(potential.architecture.reach)
+    batch = artefact.references[-1].graph(header.cutoff)
+    nowhere = batch._replace(positions=batch.positions.index_fill(0, torch.tensor(1), float("nan")))
+    # an edge of NaN is beyond the cutoff to any comparison: the energy of that structure says so all the same
+    for energy in (artefact(nowhere)["energy"], potential(nowhere).energy):
+        assert energy.isnan().tolist() == [True] + [False] * (len(batch.cell) - 1)
 
 
 @pytest.mark.parametrize("operators", ["torch", "library"])
@@ -69,8 +75,9 @@ def test_unknown_element_in_the_bare_artefact(tmp_path: Path) -> None:
     artefact = load_artefact(tmp_path / "model.pt")
     graph = artefact.references[0].graph(artefact.header.cutoff)
     wrong = graph._replace(numbers=torch.full_like(graph.numbers, 79))
-    (words,) = run_alone(tmp_path / "model.pt", [list(wrong)], tmp_path)
-    assert "the potential knows the atomic numbers [6, 8, 14]; other elements are in this structure" in words
+    negative = graph._replace(numbers=torch.full_like(graph.numbers, -1))
+    for words in run_alone(tmp_path / "model.pt", [list(wrong), list(negative)], tmp_path):
+        assert "the potential knows the atomic numbers [6, 8, 14]; other elements are in this structure" in words
     with pytest.raises(InputError, match=r"does not know the atomic numbers \[79\], only \[6, 8, 14\]"):
         artefact(wrong)
 
@@ -136,7 +143,33 @@ def test_check_repeated_where_it_runs(tmp_path: Path, capsys: pytest.CaptureFixt
     torch.jit.save(module, tmp_path / "changed.pt", _extra_files=texts)
     assert main(["export", "--check", str(tmp_path / "changed.pt")]) == 1
     assert "does not give its model's answers on this machine" in capsys.readouterr().err
-    assert [one.passed for one in check_artefact(load_artefact(good))] == [True] * 5
+    artefact = load_artefact(good)
+    assert [one.passed for one in check_artefact(artefact)] == [True] * 5
+
+    program = artefact.program
+
+    def for_sorted_edges(*tensors: torch.Tensor) -> dict[str, torch.Tensor]:
+        unsorted = float((tensors[6].diff() < 0).any())
+        return {name: value + unsorted for name, value in program(*tensors).items()}
+
+    artefact.program = for_sorted_edges
+    (found, *_) = check_artefact(artefact)
+    assert not found.passed
+    assert "shuffled edges" in found.structure
+
+    for references, words in (
+        (b"[]", "the artefact carries no structures to check it by"),
+        (b"[{", "damaged structures to check it by"),
+        (b'[{"name": "one"}]', "damaged structures to check it by"),
+    ):
+        texts["equinet-references.json"] = references
+        torch.jit.save(module, tmp_path / "changed.pt", _extra_files=texts)
+        assert main(["export", "--check", str(tmp_path / "changed.pt")]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line
+    if not torch.cuda.is_available():
+        assert main(["export", "--check", str(good), "--device", "cuda"]) == 1
+        assert "device cuda was asked for" in capsys.readouterr().err
 
 
 def test_header_within_the_file(tmp_path: Path) -> None:
@@ -175,6 +208,9 @@ def test_a_fine_tuned_model_is_exported_under_its_parents_licence() -> None:
         (["--check", "MODEL"], "is no exported model, or is damaged"),
         (["MODEL", "--to", "torchscript", "-o", "no/folder/model.pt"], "there is no folder no/folder"),
         (["MODEL", "--check", "nothing.pt"], "--check FILE stands alone"),
+        (["--check", "MODEL", "--dtype", "float32"], "--dtype would have no effect: an artefact is checked as it was"),
+        (["--check", "MODEL", "--operators", "library"], "--operators would have no effect"),
+        (["--check", "MODEL", "--modal", "PBE"], "--modal would have no effect"),
     ],
 )
 def test_bad_input_is_one_line(

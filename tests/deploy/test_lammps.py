@@ -15,10 +15,12 @@ from ase.calculators.lammps import Prism
 from ase.data import chemical_symbols
 
 from equinet import Calculator
+from equinet.cli.main import main
 from equinet.deploy import export_model
 from equinet.interop.sevennet import import_sevennet
 from equinet.models import Potential
 from equinet.simulate.structures import BUILDERS
+from tests import compiled
 from tests.deploy import lammps_run as lmp
 from tests.deploy.conftest import MODELS
 from tests.models.conftest import SPECIES
@@ -145,15 +147,30 @@ def test_energy_balance_of_the_heat_flux(ranks: int, models: dict, plugin: Path,
     np.testing.assert_allclose(flux[1:-1], rate, rtol=2e-5, atol=2e-5 * abs(rate).max())
 
 
-def test_heat_flux_of_symmetric_stresses_is_refused(models: dict, plugin: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("stress", "other"), [("stress", None), ("stress", "centroid"), ("centroid", "stress")])
+def test_heat_flux_of_symmetric_stresses_is_refused(
+    stress: str, other: str | None, models: dict, plugin: Path, tmp_path: Path
+) -> None:
+    """By the stress that it is given, whatever else is asked for in the same step, or in another."""
     commands = lmp.setup(structures()["bulk"], "bulk", tmp_path, str(models["plain"][1]), SPECIES)
     commands += [
-        "compute ke all ke/atom", "compute pe all pe/atom", "compute st all stress/atom NULL virial",
-        "compute flux all heat/flux ke pe st", "thermo_style custom step c_flux[1]", "run 0",
+        "compute ke all ke/atom", "compute pe all pe/atom", f"compute st all {lmp.PER_ATOM[stress]}",
+        "compute flux all heat/flux ke pe st", "thermo_style custom step c_flux[1]", "thermo 4", "fix nve all nve",
     ]  # fmt: skip
-    result = lmp.run(commands, tmp_path, plugin)
+    if other:
+        commands += [f"compute other all {lmp.PER_ATOM[other]}", "dump 1 all custom 2 other.dump id c_other[1]"]
+    result = lmp.run([*commands, "run 4"], tmp_path, plugin)
+    refused = "heat/flux with compute stress/atom is wrong for many-body potentials" in result.stdout + result.stderr
+    assert (refused, result.returncode != 0) == ((stress == "stress",) * 2)
+
+
+def test_energy_that_is_none_stops(models: dict, plugin: Path, tmp_path: Path) -> None:
+    atoms = structures()["bulk"]
+    atoms.positions[1] = atoms.positions[0]
+    commands = lmp.setup(atoms, "one", tmp_path, str(models["plain"][1]), SPECIES)
+    result = lmp.run([*commands, "fix nve all nve", "run 2"], tmp_path, plugin)
     assert result.returncode != 0
-    assert "heat/flux with compute stress/atom is wrong for many-body potentials" in result.stdout + result.stderr
+    assert "the energy or a force is not finite: two atoms are at one place" in result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("ranks", RANKS)
@@ -196,6 +213,17 @@ def test_sevennet(
     np.testing.assert_allclose(found.stress, stress, rtol=1e-6, atol=1e-9)
 
 
+def test_folder_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'equinet-mlip[lammps]'")
+    (tmp_path / "plugin").touch()
+    assert main(["lammps", "-o", str(tmp_path / "plugin")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot make the folder" in line
+    ops = compiled.ops_build
+    with pytest.raises(ops.BuildError, match="cannot make the folder"):
+        ops.build(tmp_path / "plugin", ops.torch_of_this_interpreter())
+
+
 def test_real_units(models: dict, plugin: Path, tmp_path: Path) -> None:
     potential, model = models["plain"]
     atoms = structures()["bulk"]
@@ -215,7 +243,10 @@ def test_model_deviation(ranks: int, models: dict, plugin: Path, tmp_path: Path)
     atoms = structures()["bulk"]
     commands = lmp.setup(atoms, "bulk", tmp_path, f"{files} out_freq 2 out_file devi.out", SPECIES)
     commands += [*lmp.measure("bulk"), "fix nve all nve", "timestep 0.0005", "run 4"]
+    # another pair_style writes elsewhere, and as often as by default: not in step 4
+    commands += [f"pair_style equinet {files} out_file second.out", "pair_coeff * * C O Si", "run 0"]
     lmp.run_well(commands, tmp_path, plugin, ranks)
+    assert len((tmp_path / "second.out").read_text().splitlines()) == 1
     table = np.loadtxt(tmp_path / "devi.out")
     assert table[:, 0].tolist() in ([0, 0, 2, 4], [0, 2, 4])
     answers = [expected(potential, atoms) for potential in potentials]
@@ -328,9 +359,10 @@ def test_verified_within_python(models: dict, plugin: Path, tmp_path: Path) -> N
         (("units", "units lj"), "units lj are not supported; use metal or real"),
         (("pair_style", "pair_style equinet none.pt"), "no file none.pt"),
         (("pair_style", "pair_style equinet scripted.pt"), "was not exported with --to lammps"),
-        (("pair_style", "pair_style equinet bulk.data"), "bulk.data cannot be used"),
+        (("pair_style", "pair_style equinet bulk.data"), "bulk.data cannot be used: it was not written by equinet ex"),
+        (("pair_style", "pair_style equinet MODEL out_freq 5"), "out_freq needs two models or more"),
         (("pair_style", "pair_style equinet"), "needs a file"),
-        (("pair_style", "pair_style equinet MODEL out_freq"), "out_freq needs a value"),
+        (("pair_style", "pair_style equinet MODEL MODEL out_freq"), "out_freq needs a value"),
     ],
 )
 def test_bad_input_is_one_line(change: tuple[str, str], words: str, models: dict, plugin: Path, tmp_path: Path) -> None:

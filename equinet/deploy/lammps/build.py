@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from equinet.errors import InputError
+from equinet.files import make_folder
 
 SOURCES = Path(__file__).parent
 KERNELS = SOURCES.parents[2] / "kernels"
@@ -48,9 +49,11 @@ def build_plugin(folder: Path, lammps: Path | None = None, mpi: Path | None = No
         The plugin's path.
 
     Raises:
-        InputError: no LAMMPS, no MPI, no sources of the operators, or an error of the compiler.
+        InputError: a folder that cannot be made; no LAMMPS, no MPI, no sources of the operators, or an error of the
+            compiler.
     """
     installed = find_lammps(lammps, mpi)
+    make_folder(folder)
     ops = _ops_build()
     try:
         torch_folder = ops.torch_of_this_interpreter()

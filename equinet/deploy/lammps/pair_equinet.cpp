@@ -11,6 +11,7 @@
 
 #include "atom.h"
 #include "comm.h"
+#include "compute.h"
 #include "error.h"
 #include "force.h"
 #include "ghosts_host.h"
@@ -30,10 +31,18 @@ constexpr double kKcalPerMol = 23.060549;  // in an eV, as LAMMPS converts its u
 std::string first_line(const std::exception& problem) {
     const auto* torch_problem = dynamic_cast<const c10::Error*>(&problem);
     std::string text = torch_problem ? torch_problem->what_without_backtrace() : problem.what();
+    if (text.find("PytorchStreamReader") != std::string::npos)  // its words are of archives and records
+        return "it was not written by equinet export --to lammps, or is damaged";
     const auto raised = text.rfind("RuntimeError: ");  // of a script: its own words come last
     if (raised != std::string::npos) text = text.substr(raised + 14);
     return text.substr(0, text.find('\n'));
 }
+
+// The members of LAMMPS's ComputeHeatFlux, whose header it does not install: compared before they are believed.
+struct HeatFlux : Compute {
+    char *id_ke, *id_pe, *id_stress;
+    Compute *c_ke, *c_pe, *c_stress;
+};
 
 }  // namespace
 
@@ -118,6 +127,10 @@ void PairEquinet::allocate() {
 // pair_style equinet FILE [FILE ...] [out_freq N] [out_file F]
 void PairEquinet::settings(int narg, char** arg) {
     models_.clear();
+    if (deviations_) fclose(deviations_);
+    deviations_ = nullptr;
+    deviations_every_ = 100;
+    deviations_path_ = "model_devi.out";
     int next = 0;
     for (; next < narg && strcmp(arg[next], "out_freq") != 0 && strcmp(arg[next], "out_file") != 0; ++next) {
         auto model = std::make_unique<Model>();
@@ -143,6 +156,8 @@ void PairEquinet::settings(int narg, char** arg) {
         models_.push_back(std::move(model));
     }
     if (models_.empty()) error->all(FLERR, "pair_style equinet needs a file: pair_style equinet model.pt");
+    if (models_.size() == 1 && next < narg)
+        error->all(FLERR, "pair_style equinet: {} needs two models or more, whose deviation is written", arg[next]);
     for (; next < narg; next += 2) {
         if (next + 1 == narg) error->all(FLERR, "pair_style equinet: {} needs a value", arg[next]);
         if (strcmp(arg[next], "out_freq") == 0)
@@ -208,9 +223,16 @@ void PairEquinet::init_style() {
 double PairEquinet::init_one(int, int) { return models_.front()->cutoff; }
 
 // The interactions' heat flux needs moments of each atom, which compute centroid/stress/atom takes, not its symmetric
-// part alone (see the README); compute heat/flux would take either.
+// part alone (see the README); compute heat/flux would take either. Where its argument cannot be told, any is refused.
 void PairEquinet::refuse_wrong_heat_flux() {
-    if (!modify->get_compute_by_style("heat/flux").empty())
+    const auto& all = modify->get_compute_list();
+    const auto wrong = [&](const Compute* flux) {
+        const Compute* stress = static_cast<const HeatFlux*>(flux)->c_stress;
+        const bool known = std::find(all.begin(), all.end(), stress) != all.end();
+        return !known || stress->pressatomflag != 2;  // 2: nine components
+    };
+    const auto fluxes = modify->get_compute_by_style("^heat/flux$");
+    if (std::any_of(fluxes.begin(), fluxes.end(), wrong))
         error->all(FLERR, "compute heat/flux with compute stress/atom is wrong for many-body potentials; "
                           "give it compute centroid/stress/atom ID group NULL virial");
 }
@@ -279,7 +301,11 @@ PairEquinet::Result PairEquinet::evaluate(Model& model, bool moments) {
         if (host_->calls_back != expected)
             throw std::runtime_error("its layers exchanged features " + std::to_string(host_->calls_back) +
                                      " times, not " + std::to_string(expected));
-        return {values[0].toTensor(), values[1].toTensor(), values[2].toTensor(), values[3].toTensor()};
+        const Result result{values[0].toTensor(), values[1].toTensor(), values[2].toTensor(), values[3].toTensor()};
+        if (!std::isfinite(result.energies.sum().item<double>()) || !std::isfinite(result.forces.sum().item<double>()))
+            throw std::runtime_error("the energy or a force is not finite: two atoms are at one place, or atoms flew; "
+                                     "look at the structure, shorten the timestep");
+        return result;
     } catch (const std::exception& problem) {
         error->one(FLERR, "pair_style equinet: {} failed: {}", model.path, first_line(problem));
     }
@@ -287,7 +313,7 @@ PairEquinet::Result PairEquinet::evaluate(Model& model, bool moments) {
 
 void PairEquinet::compute(int eflag, int vflag) {
     ev_init(eflag, vflag);
-    if (vflag_atom && !cvflag_atom) refuse_wrong_heat_flux();
+    if (vflag_atom) refuse_wrong_heat_flux();
     number_atoms();
     find_edges();
     const bool deviations = models_.size() > 1 && update->ntimestep % deviations_every_ == 0;

@@ -45,7 +45,7 @@ def spline_reference(lengths: Tensor, table: Tensor, spacing: float, derivative:
     """
     intervals = table.shape[0]
     position = lengths / spacing
-    interval = position.detach().floor().clamp(0, intervals - 1).to(torch.int64)  # [E]
+    interval = position.detach().floor().to(torch.int64).clamp(0, intervals - 1)  # [E]; of NaN some interval
     t = position - interval
     powers = torch.arange(6, dtype=t.dtype, device=t.device)
     factors = torch.full_like(powers, spacing**-derivative)
