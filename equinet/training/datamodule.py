@@ -5,6 +5,7 @@ The constructor's arguments are the ``data:`` part of a configuration file.
 
 import math
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -26,7 +27,7 @@ from equinet.data import (
     columns_of,
     store_of,
 )
-from equinet.errors import InputError
+from equinet.errors import DataWarning, InputError
 from equinet.training.batch import BatchDataset
 from equinet.training.finetuning import FineTuning, Replay, Start
 from equinet.training.pace import Pace
@@ -96,6 +97,8 @@ class AtomicDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         counts = {"batch_size": batch_size, "val_batch_size": val_batch_size, "n_train": n_train}
+        if num_workers < 0:
+            raise InputError(f"data.num_workers is {num_workers}; it must be 0 (no process of their own) or more")
         for name, value in (counts | {"max_atoms": max_atoms, "max_edges": max_edges}).items():
             if isinstance(value, int) and value < 1:
                 raise InputError(f"data.{name} is {value}; it must be at least 1")
@@ -147,6 +150,21 @@ class AtomicDataModule(LightningDataModule):
     def start(self) -> Start | None:
         """The potential that a fine-tuning starts from; linked to ``model.start``."""
         return self.records.start
+
+    def setup(self, stage: str) -> None:
+        """Look before training at what would be noticed late, or never.
+
+        Raises:
+            InputError: weights of frames by keys or groups that there are not.
+        """
+        self.weights.check(self.records.sets)
+        files = self.records.files
+        if "val" in files and files["val"].resolve() == files["train"].resolve():
+            warnings.warn(
+                f"{files['val']} is trained and validated on: errors of unseen structures stay unknown; leave "
+                "data.val_path out to split a part off",
+                DataWarning,
+            )
 
     @property
     def processes(self) -> int:
@@ -265,10 +283,13 @@ class AtomicDataModule(LightningDataModule):
         Raises:
             InputError: a file has changed, or another split, batch size or seed is asked for.
         """
+        began = state_dict["checksums"]
         for name, now in self.records.checksums.items():
-            if state_dict["checksums"].get(name) != now:
+            if name not in self.records.files and name not in began:
+                continue  # an earlier version began the run, which did not keep these
+            if began.get(name) != now:
                 raise InputError(
-                    f"{self.records.files[name]} is not the {name} file this run began with (its SHA-256 differs); "
+                    f"{self.records.all_files[name]} is not the {name} file this run began with (its SHA-256 differs); "
                     "restore the file, or start a new run without --ckpt_path"
                 )
         for key, value in self._order().items():

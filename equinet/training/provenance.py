@@ -61,11 +61,13 @@ def commit() -> str | None:
 
 def collect_provenance(records: RunRecords, configuration: dict[str, Any], check: StressCheck | None) -> dict[str, Any]:
     """What is kept with a model: files and how they were read, statistics, configuration, versions. JSON-able."""
+    replay = records.all_files.get("replay")
     return {
         "data": {
             name: {"file": str(path), "sha256": records.checksums[name], **records.readings[name].to_dict()}
             for name, path in records.files.items()
         },
+        "replay": None if replay is None else {"file": str(replay), "sha256": records.checksums["replay"]},
         "stress_check": None if check is None else check.line(),
         "statistics": records.statistics.to_dict(),
         "parent": None if records.start is None else dict(records.start.provenance),
