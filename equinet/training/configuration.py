@@ -275,7 +275,10 @@ class TrainCLI(LightningCLI):
                 f"replayed: {count} structures of {records.replay.path} in turn, {each} in each epoch, labelled by "
                 f"the {records.replay.label}"
             )
-        self._say(*summarize(reports, self.datamodule.statistics, check, references), model)
+        lines = summarize(reports, self.datamodule.statistics, check, references)
+        if "val" in records.files and records.files["val"].resolve() == records.files["train"].resolve():
+            lines.append("validation is on the training file itself: errors of unseen structures stay unknown")
+        self._say(*lines, model)
 
     def go_on_command(self) -> str:
         """What a user types to go on with this run."""

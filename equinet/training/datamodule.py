@@ -5,7 +5,6 @@ The constructor's arguments are the ``data:`` part of a configuration file.
 
 import math
 import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -27,7 +26,7 @@ from equinet.data import (
     columns_of,
     store_of,
 )
-from equinet.errors import DataWarning, InputError
+from equinet.errors import InputError
 from equinet.training.batch import BatchDataset
 from equinet.training.finetuning import FineTuning, Replay, Start
 from equinet.training.pace import Pace
@@ -158,13 +157,6 @@ class AtomicDataModule(LightningDataModule):
             InputError: weights of frames by keys or groups that there are not.
         """
         self.weights.check(self.records.sets)
-        files = self.records.files
-        if "val" in files and files["val"].resolve() == files["train"].resolve():
-            warnings.warn(
-                f"{files['val']} is trained and validated on: errors of unseen structures stay unknown; leave "
-                "data.val_path out to split a part off",
-                DataWarning,
-            )
 
     @property
     def processes(self) -> int:

@@ -148,7 +148,7 @@ def test_validation_needs_a_label_that_counts(tiny_config, copper_file, run, tmp
 
 def test_validation_on_the_training_file_is_said(tiny_config, copper_file, capsys):
     assert train(tiny_config, "--data.val_path", copper_file, "--trainer.max_steps", 1) == 0
-    assert "copper.extxyz is trained and validated on: errors of unseen structures" in capsys.readouterr().err
+    assert "validation is on the training file itself: errors of unseen structures" in capsys.readouterr().out
 
 
 def test_max_steps_ends_within_an_epoch_with_the_learning_rate_at_zero(tiny_config, run):
