@@ -29,7 +29,7 @@ of DeePMD-kit, input.data of n2p2, .cfg of MTP. They are read frame by frame. In
 where it stopped; with more files it adds them. A file with an error stops the build; what was read before it stays."""
 CHECK = """Compare checksums, then look for duplicates, large forces, forces that do not add up to zero, energies far
 from others of the same composition, atoms too close, and missing labels. Exits with 1 where a file is damaged;
-oddities are listed for you to judge."""
+oddities are listed for you to judge. Training compares checksums itself where a store has at most 4 GB."""
 SPLIT = """Divide a store into parts, each a list of structures kept in it: train on STORE:train.
 
 By group, composition or dataset, structures that belong together are kept together, so that a test set has no
@@ -223,6 +223,10 @@ def _split(arguments: argparse.Namespace) -> int:
     for name, part in zip(names, parts, strict=True):
         path = write_split(store, name, part, how)
         print(f"{arguments.store}:{name}: {len(part)} structures ({path})")
+    left = len(store) - sum(map(len, parts))
+    if left:
+        total = f"{sum(arguments.fractions):g}"
+        print(f"in no part: {left} structures, for the fractions add up to {total}")
     return 0
 
 

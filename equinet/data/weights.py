@@ -1,9 +1,12 @@
 """How much a frame counts in the loss: a number of its own, times that of its group (data set, phase, temperature)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from equinet.data.columns import info_values
 from equinet.data.record import Record
 from equinet.errors import InputError
 
@@ -22,7 +25,7 @@ class FrameWeights:
         by_group: weight of every frame of a group, by the value of ``group_key``; 1 for groups not named.
 
     Raises:
-        InputError: a negative weight, or weights of groups without ``group_key``.
+        InputError: a negative weight, or one of weights of groups and ``group_key`` without the other.
     """
 
     key: str | None = None
@@ -34,6 +37,38 @@ class FrameWeights:
             _check(weight, f"data.weights.by_group.{group}")
         if self.by_group and self.group_key is None:
             raise InputError("data.weights.by_group needs data.weights.group_key, the info key that names the group")
+        if self.group_key is not None and not self.by_group:
+            raise InputError("data.weights.group_key needs data.weights.by_group, the weight of each group by its name")
+
+    def check(self, sets: Sequence[Sequence[Record]]) -> None:
+        """See before training that the keys are there and name what is meant.
+
+        Args:
+            sets: all records that there are, with those of a file that are not used.
+
+        Raises:
+            InputError: a key that no frame has; a group that none is of; a frame whose weight is none.
+        """
+        if self.key is not None:
+            found = False
+            for records in sets:
+                for number, value in enumerate(info_values(records, self.key)):
+                    if value is not None:
+                        found = True
+                        _check(value, f"{records[number].source}: its {self.key}")
+            if not found:
+                raise InputError(f"data.weights.key is {self.key!r}, which {_no_info(sets)}")
+        if self.group_key is not None:
+            values = {str(v) for records in sets for v in info_values(records, self.group_key) if v is not None}
+            if not values:
+                raise InputError(f"data.weights.group_key is {self.group_key!r}, which {_no_info(sets)}")
+            unknown = sorted(self.by_group.keys() - values)
+            if unknown:
+                shown = ", ".join(sorted(values)[:8]) + (", ..." if len(values) > 8 else "")
+                raise InputError(
+                    f"data.weights.by_group names {', '.join(unknown)}, but no frame's {self.group_key} is that; "
+                    f"there are {shown}"
+                )
 
     def of(self, record: Record) -> float:
         """The weight of a record.
@@ -49,11 +84,18 @@ class FrameWeights:
         return weight
 
 
+def _no_info(sets: Sequence[Sequence[Record]]) -> str:
+    """That the info of no frame has a key, and which it has."""
+    keys = sorted({key for records in sets if len(records) for key in records[0].info} - {REPLAY_WEIGHT_KEY})
+    return f"the info of no frame has; the first has {', '.join(keys) or 'none'}"
+
+
 def _check(value: object, what: str) -> float:
     try:
         weight = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         weight = math.nan
     if not 0.0 <= weight < math.inf:
-        raise InputError(f"{what} is {value!r}; a weight must be zero or a positive number")
+        shown = value.item() if isinstance(value, np.generic) else value
+        raise InputError(f"{what} is {shown!r}; a weight must be zero or a positive number")
     return weight

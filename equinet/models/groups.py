@@ -124,10 +124,11 @@ def _select(groups: Collection[str], name: str, key: str) -> frozenset[str]:
     near = get_close_matches(name, known, n=1, cutoff=0.5)
     layers = sum(re.fullmatch(r"layers\.\d+", name) is not None for name in known)
     plain = ", ".join(name for name in known if "." not in name)
+    numbered = "layers.0" + (f" to layers.{layers - 1}" if layers > 1 else "")
     raise InputError(
         f"{key} names {name!r}, which is no part of the model; "
-        + (f"did you mean {near[0]}? " if near else "")
-        + f"There are {plain}, and layers.0 to layers.{layers - 1}, also with .radial, .linear, .self_connection"
+        + (f"did you mean {near[0]}? There are " if near else "there are ")
+        + f"{plain}, and {numbered}, also with .radial, .linear, .self_connection"
     )
 
 

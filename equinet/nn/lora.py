@@ -7,11 +7,13 @@ back a list as it was built. TorchScript wants that list: merge first.
 """
 
 import math
+import warnings
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
+from equinet.errors import DataWarning
 from equinet.nn.linear import EquivariantLinear, SpeciesLinear
 
 
@@ -57,7 +59,7 @@ def add_low_rank_updates(module: nn.Module, rank: int, alpha: float | None = Non
 
     Args:
         module: not adapted yet.
-        rank: of each update, at least 1.
+        rank: of each update, at least 1; no more than the widest map has channels, with a warning.
         alpha: updates are multiplied by alpha / rank; None: by 1.
 
     Returns:
@@ -70,13 +72,19 @@ def add_low_rank_updates(module: nn.Module, rank: int, alpha: float | None = Non
         raise ValueError(f"rank is {rank}; it must be at least 1")
     if is_adapted(module):
         raise ValueError("the module has low-rank updates already; merge them first")
+    maps = [linear for linear in _linear_maps(module) if any(w.requires_grad and w.numel() for w in linear.weights)]
+    highest = max((min(weight.shape[-2:]) for linear in maps for weight in linear.weights), default=rank)
+    if rank > highest:
+        warnings.warn(
+            f"a rank of {rank} is more than the linear maps have: {highest} is used, with which their updates are of "
+            "full rank",
+            DataWarning,
+        )
+        rank = highest
     scale = 1.0 if alpha is None else alpha / rank
-    adapted = 0
-    for linear in _linear_maps(module):
-        if any(weight.requires_grad and weight.numel() for weight in linear.weights):
-            linear.weights = LowRankMatrices(linear.weights, rank, scale)  # type: ignore[assignment]
-            adapted += 1
-    return adapted
+    for linear in maps:
+        linear.weights = LowRankMatrices(linear.weights, rank, scale)  # type: ignore[assignment]
+    return len(maps)
 
 
 def merge_low_rank_updates(module: nn.Module) -> None:

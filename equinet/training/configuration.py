@@ -27,7 +27,7 @@ from equinet.training.history import History
 from equinet.training.loggers import LoggerName, finish_loggers, make_loggers
 from equinet.training.memory_budget import Found, MeasuredBudget
 from equinet.training.module import PotentialModule
-from equinet.training.precision import tf32_matrices
+from equinet.training.precision import check_precision, tf32_matrices
 from equinet.training.processes import SHARDED, check_strategy, data_parallel, is_first_process, processes_wanted
 from equinet.training.progress import TrainingProgress
 from equinet.training.provenance import collect_provenance, write_provenance
@@ -185,6 +185,7 @@ class TrainCLI(LightningCLI):
         modals = self.config.model.architecture.modals
         if "lammps" in self.config.export and modals:
             raise InputError("export: LAMMPS runs one level of theory, of several; export it later, with --modal NAME")
+        check_precision(self.config.trainer.precision)
         check_strategy(self.config.trainer.strategy, compiled=self.config.model.compile)
         wanted = str(self.config.trainer.accelerator)
         if wanted in ("gpu", "cuda") and not torch.cuda.is_available():
@@ -265,6 +266,8 @@ class TrainCLI(LightningCLI):
         )
         start, records = self.datamodule.start, self.datamodule.records
         references = start.describe() if start else None
+        if references and self.checkpoint is not None:
+            del references[1:]  # the checkpoint holds E0, and how they were shifted when the run began
         if references and records.replayed:
             count = len(records.replayed)
             each = records.replay.each_epoch(len(records.train) - count)
@@ -272,7 +275,10 @@ class TrainCLI(LightningCLI):
                 f"replayed: {count} structures of {records.replay.path} in turn, {each} in each epoch, labelled by "
                 f"the {records.replay.label}"
             )
-        self._say(*summarize(reports, self.datamodule.statistics, check, references), model)
+        lines = summarize(reports, self.datamodule.statistics, check, references)
+        if "val" in records.files and records.files["val"].resolve() == records.files["train"].resolve():
+            lines.append("validation is on the training file itself: errors of unseen structures stay unknown")
+        self._say(*lines, model)
 
     def go_on_command(self) -> str:
         """What a user types to go on with this run."""

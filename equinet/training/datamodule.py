@@ -96,6 +96,8 @@ class AtomicDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         counts = {"batch_size": batch_size, "val_batch_size": val_batch_size, "n_train": n_train}
+        if num_workers < 0:
+            raise InputError(f"data.num_workers is {num_workers}; it must be 0 (no process of their own) or more")
         for name, value in (counts | {"max_atoms": max_atoms, "max_edges": max_edges}).items():
             if isinstance(value, int) and value < 1:
                 raise InputError(f"data.{name} is {value}; it must be at least 1")
@@ -147,6 +149,14 @@ class AtomicDataModule(LightningDataModule):
     def start(self) -> Start | None:
         """The potential that a fine-tuning starts from; linked to ``model.start``."""
         return self.records.start
+
+    def setup(self, stage: str) -> None:
+        """Look before training at what would be noticed late, or never.
+
+        Raises:
+            InputError: weights of frames by keys or groups that there are not.
+        """
+        self.weights.check(self.records.sets)
 
     @property
     def processes(self) -> int:
@@ -265,10 +275,13 @@ class AtomicDataModule(LightningDataModule):
         Raises:
             InputError: a file has changed, or another split, batch size or seed is asked for.
         """
+        began = state_dict["checksums"]
         for name, now in self.records.checksums.items():
-            if state_dict["checksums"].get(name) != now:
+            if name not in self.records.files and name not in began:
+                continue  # an earlier version began the run, which did not keep these
+            if began.get(name) != now:
                 raise InputError(
-                    f"{self.records.files[name]} is not the {name} file this run began with (its SHA-256 differs); "
+                    f"{self.records.all_files[name]} is not the {name} file this run began with (its SHA-256 differs); "
                     "restore the file, or start a new run without --ckpt_path"
                 )
         for key, value in self._order().items():

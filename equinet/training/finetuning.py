@@ -65,6 +65,12 @@ class FineTuning:
     def __post_init__(self) -> None:
         if self.parent is None and replace(self, parent="") != FineTuning(parent=""):
             raise InputError("model.finetune has settings, but no parent; give model.finetune.parent FILE")
+        for name, factor in self.lr_factors.items():
+            if not 0.0 < factor < float("inf"):
+                raise InputError(
+                    f"model.finetune.lr_factors.{name} is {factor}; it must be above 0; to train nothing of "
+                    "it, freeze it"
+                )
         if self.lora_rank is not None and self.lora_rank < 1:
             raise InputError(f"model.finetune.lora_rank is {self.lora_rank}; it must be at least 1, or null")
         if self.lora_alpha is not None and (self.lora_rank is None or not 0.0 < self.lora_alpha < float("inf")):
@@ -96,6 +102,8 @@ class Replay:
     keys: LabelKeys = LabelKeys()  # noqa: RUF009 (a frozen dataclass)
 
     def __post_init__(self) -> None:
+        if self.path is None and replace(self, path="") != Replay(path=""):
+            raise InputError("data.replay has settings, but no structures; give data.replay.path FILE")
         for name in ("ratio", "weight"):
             if not 0.0 < getattr(self, name) < float("inf"):
                 raise InputError(f"data.replay.{name} is {getattr(self, name)}; it must be above 0")

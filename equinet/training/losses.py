@@ -5,15 +5,16 @@ labelled structures and atoms of a batch, divided by how many there are in the w
 accumulated batches), so that ragged batches weigh every atom alike.
 """
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from equinet.data import Labels, Statistics
+from equinet.data import IndexedRecords, Labels, Statistics
 from equinet.elements import SYMBOLS
-from equinet.errors import InputError
+from equinet.errors import DataWarning, InputError
 from equinet.graph import AtomicGraph, atoms_per_graph, volumes
 from equinet.models import Prediction
 
@@ -95,8 +96,13 @@ class LossSettings:
     def __post_init__(self) -> None:
         _check_weights("model.loss", self.energy, self.forces, self.stress)
         for name in ("huber_energy_ev_per_atom", "huber_force_ev_per_angstrom", "huber_stress_ev_per_a3"):
+            form = f"{name.split('_')[1]}_form"
             if not getattr(self, name) > 0.0:
                 raise InputError(f"model.loss.{name} is {getattr(self, name)}; it must be positive")
+            if getattr(self, name) != getattr(LossSettings, name) and getattr(self, form) != "huber":
+                raise InputError(
+                    f"model.loss.{name} has no effect with model.loss.{form} {getattr(self, form)}; set it to huber"
+                )
         for symbol, weight in self.force_weight_by_element.items():
             if symbol not in SYMBOLS[1:]:
                 raise InputError(f"model.loss.force_weight_by_element names {symbol!r}, which is no chemical symbol")
@@ -123,6 +129,58 @@ def _check_weights(key: str, energy: float, forces: float, stress: float) -> Non
             raise InputError(f"{key}.{name} is {weight}; a loss weight must be zero or positive")
     if not any(weights.values()):
         raise InputError(f"{key}: all three weights are zero, there is nothing to learn; set one above zero")
+
+
+def check_labelled(settings: LossSettings, train: IndexedRecords, val: IndexedRecords | None) -> None:
+    """Compare the weights with the labels that there are, before training.
+
+    Warns of a term with a weight that no frame has a label for: in training (of the stress only where its weight was
+    chosen: molecules have none), or in validation alone.
+
+    Args:
+        settings: of the loss.
+        train: frames to train on.
+        val: frames to validate on; None where there is no validation.
+
+    Raises:
+        InputError: no validation frame has a label with a weight at the end of the run: all epochs would be as good.
+    """
+    names = ("energy", "forces", "stress")
+    trained = _labelled(train)
+    final = {name: getattr(settings.final_weights, name) for name in names}
+    weights = {name: max(getattr(settings, name), final[name]) for name in names}
+    chosen = {name for name in names if weights[name] and (name != "stress" or weights[name] != LossSettings.stress)}
+    lacking = [name for name in names if name in chosen and not trained[name]]
+    if lacking:
+        warnings.warn(
+            f"no frame to train on has {' or '.join(lacking)}, which model.loss gives a weight: not learnt from them",
+            DataWarning,
+        )
+    if val is None:
+        return
+    validated = _labelled(val)
+    if not any(final[name] and validated[name] for name in names):
+        raise InputError(
+            f"no frame to validate on has {' or '.join(name for name in names if final[name])}, the labels that "
+            "model.loss gives a weight in the end, so that no epoch could be found the best; validate on frames that "
+            "have them (data.val_path), or name the keys that hold them (data.keys)"
+        )
+    lacking = [name for name in names if final[name] and trained[name] and not validated[name]]
+    if lacking:
+        warnings.warn(
+            f"no frame to validate on has {' or '.join(lacking)}, which is trained: the best epoch is chosen without",
+            DataWarning,
+        )
+
+
+def _labelled(records: IndexedRecords) -> dict[str, bool]:
+    """Whether any frame has each label."""
+    columns = records.columns
+    return {
+        "energy": bool(columns.has_energy.any()),
+        "forces": bool(columns.has_forces.any()),
+        "stress": bool(columns.has_stress.any()),
+    }
 
 
 @dataclass(frozen=True)

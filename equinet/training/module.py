@@ -5,6 +5,7 @@ The constructor's arguments are the ``model:`` part of a configuration file.
 
 import dataclasses
 import math
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from equinet.data import Labels, Statistics, reference_energies, write_examples
 from equinet.deploy import export_model
 from equinet.deploy.scripted import scripted
-from equinet.errors import InputError
+from equinet.elements import SYMBOLS
+from equinet.errors import DataWarning, InputError
 from equinet.graph import AtomicGraph
 from equinet.models import NequIPArchitecture, Potential, Prediction, parameter_groups
 from equinet.models.adaptation import merged
@@ -28,7 +30,7 @@ from equinet.training.compiled_step import CompiledPotential
 from equinet.training.datamodule import AtomicDataModule
 from equinet.training.ema import ExponentialAverage
 from equinet.training.finetuning import FineTuning, Start, prepare
-from equinet.training.losses import Loss, LossSettings, TermWeights, residuals, weighted
+from equinet.training.losses import Loss, LossSettings, TermWeights, check_labelled, residuals, weighted
 from equinet.training.metrics import ErrorSums
 from equinet.training.optimization import OptimizerSettings, ScheduleSettings, build_optimizer, build_schedule
 from equinet.training.pace import Pace
@@ -110,6 +112,7 @@ class PotentialModule(LightningModule):
         else:
             self.potential = start.potential.with_dtype(_DTYPES[dtype]).train()
             prepare(self.potential, finetune)
+        _check_elements(loss, self.potential)
         self.finetune = finetune
         if recompute_weights:
             for part in self.potential.modules():
@@ -265,6 +268,20 @@ class PotentialModule(LightningModule):
         if message is not None:
             raise InputError(message) if self.trainer.is_global_zero else ToldByFirst
 
+    def setup(self, stage: str) -> None:
+        """Compare the weights of the loss with the labels of the data.
+
+        Raises:
+            InputError: validation has no label that counts.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and isinstance(data, AtomicDataModule):
+            validates = bool(self.trainer.limit_val_batches)
+            with warnings.catch_warnings():
+                if not self.trainer.is_global_zero:
+                    warnings.simplefilter("ignore", DataWarning)  # the first process says it
+                check_labelled(self.loss.settings, data.records.train, data.records.val if validates else None)
+
     def pace(self) -> Pace | None:
         """How far the run is at each optimiser step; None where nothing ends it."""
         if self.schedule_settings.total_steps is not None:
@@ -290,6 +307,11 @@ class PotentialModule(LightningModule):
             raise InputError(
                 "model.loss.second_stage begins after a share of the run, but the run has no end; set "
                 "trainer.max_epochs or trainer.max_steps"
+            )
+        if self.schedule_settings.name == "plateau" and not self.trainer.limit_val_batches:
+            raise InputError(
+                'model.schedule.name is "plateau", which follows the validation loss, but there is no validation '
+                '(trainer.limit_val_batches is 0); validate, or use "cosine" or "constant"'
             )
         scheduler = build_schedule(optimizer, self.schedule_settings, self._pace, late)
         interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
@@ -320,6 +342,16 @@ class PotentialModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the running training errors."""
         self.train_errors.scatter(checkpoint["train_errors"])
+
+
+def _check_elements(loss: LossSettings, potential: Potential) -> None:
+    """Refuse weights by element where the model knows none of the elements."""
+    known = [SYMBOLS[number] for number in potential.species]
+    if loss.force_weight_by_element and not loss.force_weight_by_element.keys() & set(known):
+        raise InputError(
+            f"model.loss.force_weight_by_element has no effect: it names {', '.join(loss.force_weight_by_element)}, "
+            f"the structures have {', '.join(known)}"
+        )
 
 
 def _check_labels(loss: LossSettings, statistics: Statistics) -> None:

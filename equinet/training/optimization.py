@@ -33,8 +33,10 @@ class OptimizerSettings:
     def __post_init__(self) -> None:
         if not 0.0 < self.lr < float("inf"):
             raise InputError(f"model.optimizer.lr is {self.lr}; the learning rate must be positive")
-        if self.weight_decay < 0.0:
-            raise InputError(f"model.optimizer.weight_decay is {self.weight_decay}; it must not be negative")
+        if not 0.0 <= self.weight_decay < float("inf"):
+            raise InputError(f"model.optimizer.weight_decay is {self.weight_decay}; it must be zero or positive")
+        if not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise InputError(f"model.optimizer.betas is {list(self.betas)}; both must be at least 0 and below 1")
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,13 @@ class ScheduleSettings:
             raise InputError(f"model.schedule.warmup_steps is {self.warmup_steps}; it must not be negative")
         if self.name == "plateau" and self.warmup_steps:
             raise InputError('model.schedule: "plateau" has no warm-up; set warmup_steps to 0 or use "cosine"')
+        for name in ("factor", "patience"):
+            if self.name != "plateau" and getattr(self, name) != getattr(ScheduleSettings, name):
+                raise InputError(
+                    f'model.schedule.{name} has no effect with model.schedule.name "{self.name}"; set it to "plateau"'
+                )
+        if self.patience < 0:
+            raise InputError(f"model.schedule.patience is {self.patience}; it must not be negative")
         if not 0.0 < self.factor < 1.0:
             raise InputError(f"model.schedule.factor is {self.factor}; it must lie between 0 and 1")
 

@@ -3,12 +3,26 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 
-from equinet.errors import DataWarning
+from equinet.errors import DataWarning, InputError
 from equinet.nn import EquivariantLinear, SpeciesLinear
+
+
+def check_precision(precision: Any) -> None:
+    """Refuse Lightning's ``trainer.precision``, which knows nothing of a potential's own.
+
+    Raises:
+        InputError: another than float32, which changes nothing.
+    """
+    if str(precision) not in ("None", "32", "32-true"):
+        raise InputError(
+            f"trainer.precision {precision} is not offered; model.dtype (--dtype) chooses float32 or float64, and "
+            "model.linear_maps bfloat16 for linear maps alone"
+        )
 
 
 def use_bfloat16(model: nn.Module) -> None:

@@ -15,7 +15,7 @@ import yaml
 
 import equinet
 from equinet.data import StressCheck
-from equinet.files import content_sha256, replacing
+from equinet.files import replacing
 from equinet.training.records import RunRecords
 from equinet.training.run_directory import RunDirectory
 
@@ -85,7 +85,7 @@ def _replay(records: RunRecords) -> dict[str, Any] | None:
     counts = {name: sum(getattr(one, name) is not None for one in replayed) for name in ("energy", "forces", "virial")}
     return {
         "file": str(path),
-        "sha256": content_sha256(path),
+        "sha256": records.checksums["replay"],
         "label": records.replay.label,
         "frames": len(replayed),
         **{f"frames_with_{name}": count for name, count in counts.items()},

@@ -1,6 +1,7 @@
 """Which frames a run trains and validates on: files to records, the validation split, what fine-tuning adds."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +30,9 @@ from equinet.data import (
     statistics_of_modals,
     store_of,
 )
+from equinet.data.store.checksums import VERIFIED_BYTES, verify_checksums
 from equinet.errors import InputError
+from equinet.files import content_sha256
 from equinet.training.finetuning import FineTuning, Replay, Start, new_records, replayed, start_from
 
 
@@ -103,18 +106,38 @@ class RunRecords:
 
     @cached_property
     def _opened(self) -> dict[str, RecordSet | Store | Subset]:
-        """What each file holds; a store stays on disk."""
-        return {name: open_records(path, self.keys) for name, path in self.files.items()}
+        """What each file holds; a store stays on disk, and is compared with its checksums where that takes seconds."""
+        opened = {name: open_records(path, self.keys) for name, path in self.files.items()}
+        stores = {store.path: store for store in map(store_of, opened.values()) if store is not None}
+        for store in stores.values():
+            if sum(shard.bytes for shard in store.manifest.shards) <= VERIFIED_BYTES:
+                verify_checksums(store)
+        return opened
+
+    @property
+    def sets(self) -> list[Sequence[Record]]:
+        """All records: of each file, also those that are not used; in fine-tuning those marked and replayed."""
+        marked = [] if self.finetune.parent is None else [self.train]
+        return [*self._opened.values(), *marked]
 
     @cached_property
     def readings(self) -> dict[str, ReadReport]:
         """How each file was read."""
         return {name: reading(records, self.files[name]) for name, records in self._opened.items()}
 
+    @property
+    def all_files(self) -> dict[str, Path]:
+        """All files that decide what is learnt: beside :attr:`files`, those of "replay" and "parent" in fine-tuning."""
+        others = {"replay": self.replay.path, "parent": self.finetune.parent}
+        return self.files | {name: Path(path) for name, path in others.items() if path is not None}
+
     @cached_property
     def checksums(self) -> dict[str, str]:
-        """SHA-256 of each file; of a store's manifest."""
-        return {name: checksum(self._opened[name], path) for name, path in self.files.items()}
+        """SHA-256 of each of :attr:`all_files`; of a store's manifest."""
+        return {
+            name: checksum(self._opened[name], path) if name in self._opened else content_sha256(path)
+            for name, path in self.all_files.items()
+        }
 
     @cached_property
     def _splits(self) -> tuple[Subset, Subset]:

@@ -65,6 +65,9 @@ def test_split_and_its_parts(run, fails, silicon, tmp_path):
     assert "need as many different --names" in fails(
         "data", "split", silicon, "--fractions", "0.5", "--names", "a", "b"
     )
+    assert "in no part" not in out
+    half = run("data", "split", silicon, "--fractions", "0.5", "--names", "half")[1]
+    assert f"in no part: {total - round(0.5 * total)} structures, for the fractions add up to 0.5" in half
     code, out, _ = run("data", "stats", f"{silicon}:val", "--cutoff", "3")
     assert f"{len(parts[1])} structures" in out
 

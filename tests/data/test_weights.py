@@ -31,3 +31,23 @@ def test_senseless_groups_are_refused():
         FrameWeights(group_key="phase", by_group={"liquid": -1.0})
     with pytest.raises(InputError, match=r"needs data\.weights\.group_key"):
         FrameWeights(by_group={"liquid": 1.0})
+    with pytest.raises(InputError, match=r"needs data\.weights\.by_group"):
+        FrameWeights(group_key="phase")
+
+
+def test_what_no_frame_has_is_refused_before_training():
+    sets = [[frame(w=0.5, phase="liquid"), frame()], [frame(phase="solid")]]
+    FrameWeights("w", "phase", {"liquid": 2.0, "solid": 0.5}).check(sets)
+    FrameWeights().check(sets)
+    for settings, message in (
+        ({"key": "weight"}, "data.weights.key is 'weight', which the info of no frame has; the first has phase, w"),
+        ({"group_key": "fase", "by_group": {"liquid": 2.0}}, "group_key is 'fase', which the info of no frame has"),
+        (
+            {"group_key": "phase", "by_group": {"liquit": 2.0}},
+            "names liquit, .* phase is that; there are liquid, solid",
+        ),
+    ):
+        with pytest.raises(InputError, match=message):
+            FrameWeights(**settings).check(sets)
+    with pytest.raises(InputError, match=r"a\.xyz frame 4: its w is -1\.0; a weight must be"):
+        FrameWeights("w").check([[frame(w=np.float64(-1.0))]])

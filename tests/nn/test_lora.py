@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from equinet.errors import DataWarning
 from equinet.graph import collate
 from equinet.models import Potential, load_model, merged, save_model
 from equinet.models.compilation import drawn_structures
@@ -82,6 +83,16 @@ def test_the_update_has_its_rank_and_scale_in_each_block():
     assert torch.equal(updates[0], (original[0] + expected) - original[0])
     trained = sum(weight.numel() for weight in linear.parameters() if weight.requires_grad)
     assert trained == 3 * (6 + 7) + 3 * (5 + 4) + 2 * (2 + 3)
+
+
+def test_a_rank_above_all_channels_is_that_of_the_widest_map():
+    linear = EquivariantLinear(IN, OUT, torch.float64)
+    original = [weight.detach().clone() for weight in linear.weights]
+    with pytest.warns(DataWarning, match="a rank of 1000 is more than the linear maps have: 6 is used"):
+        add_low_rank_updates(linear, rank=1000, alpha=12.0)
+    fill(linear)
+    expected = 12.0 / 6 * linear.weights.a[0] @ linear.weights.b[0]
+    assert torch.equal(next(iter(linear.weights)), original[0] + expected)
 
 
 def test_merged_it_is_an_ordinary_potential(adapted, tmp_path):

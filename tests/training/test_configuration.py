@@ -111,6 +111,14 @@ def test_complaints_of_the_parser_become_one_line():
         (("--data.n_train", "999"), "n_train is 999"),
         (("--model.architecture.cutoff", "-1"), "cutoff"),
         (("--model.loss.energy", "-1"), "model.loss.energy"),
+        (("--data.num_workers", "-1"), "data.num_workers is -1; it must be 0"),
+        (("--data.weights.key", "nokey"), "data.weights.key is 'nokey', which the info of no frame has"),
+        (("--model.loss.force_weight_by_element", "{Mo: 2.0}"), "no effect: it names Mo, the structures have Cu"),
+        (("--trainer.precision", "16-mixed"), "trainer.precision 16-mixed is not offered; model.dtype"),
+        (
+            ("--model.schedule.name", "plateau", "--trainer.limit_val_batches", "0"),
+            'model.schedule.name is "plateau", which follows the validation loss, but there is no validation',
+        ),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing_behind(tiny_config, tmp_path, capsys, options, message):

@@ -201,6 +201,12 @@ def test_mistakes_are_one_line(parent, two_levels, copper, alloys, tmp_path):
     ):
         with pytest.raises(InputError, match=match):
             FineTuning(**settings)
+    with pytest.raises(InputError, match=r"lr_factors\.readout is 0\.0; it must be above 0"):
+        FineTuning(parent, lr_factors={"readout": 0.0})
+    with pytest.raises(InputError, match=r"data\.replay has settings, but no structures; give data\.replay\.path"):
+        Replay(ratio=3.0)
+    with pytest.raises(InputError, match=r"of the model; there are embedding, .*, and layers\.0 to layers\.1, also"):
+        prepare(make(), FineTuning(parent, freeze=["zzzz"]))
     for name in ("ratio", "weight"):
         with pytest.raises(InputError, match=f"data.replay.{name} is 0.0; it must be above 0"):
             Replay(alloys, **{name: 0.0})

@@ -1,5 +1,6 @@
 """Fine-tuning through the command line: what a configuration says, what comes out, and exact resume."""
 
+import json
 import os
 import re
 import signal
@@ -178,3 +179,37 @@ def test_killed_and_resumed_is_bitwise_the_same(config, alloys, tmp_path):
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert train(config, *options, "--run_dir", broken.path, "--ckpt_path", "last") == 0
     test_resume.assert_same(test_resume.state(whole), test_resume.state(broken))
+
+
+def test_a_run_goes_on_with_the_files_it_began_with(config, parent, copper_file, alloys, tmp_path, capsys):
+    """Replayed structures and the parent too; how E0 were shifted is not said again."""
+    replay = tmp_path / "replay.extxyz"
+    replay.write_bytes(Path(alloys).read_bytes())
+    options = ["--data.replay.path", replay, "--data.replay.ratio", "0.5", "--trainer.max_epochs", 1]
+    assert train(config, *options) == 0
+    assert "E0 shifted" in capsys.readouterr().out
+    run = RunDirectory(tmp_path / "runs" / "tuned")
+    kept = json.loads(run.provenance.read_text())
+    assert (kept["replay"]["file"], kept["replay"]["sha256"]) == (str(replay), sha256(replay))
+    assert kept["parent"]["sha256"] == sha256(parent)
+
+    def resumed():
+        code = main(["train", "--config", str(run.config), "--resume", "auto", "--trainer.max_epochs", "2"])
+        shown = capsys.readouterr()
+        assert "E0 shifted" not in shown.out
+        return code, shown.err
+
+    other = make()
+    with torch.no_grad():
+        next(other.parameters()).mul_(1.5)
+    for path, change, name in (
+        (replay, lambda: replay.write_text(replay.read_text() * 2), "replay"),
+        (parent, lambda: save_model(other, parent), "parent"),
+    ):
+        before = path.read_bytes()
+        change()
+        code, error = resumed()
+        assert code == 1
+        assert f"{path} is not the {name} file this run began with (its SHA-256 differs)" in error
+        path.write_bytes(before)
+    assert resumed()[0] == 0

@@ -1,11 +1,13 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from ase.data import atomic_numbers
 from ase.io import read
 
-from equinet.data import compute_statistics, make_example, read_records
-from equinet.errors import InputError
+from equinet.data import Subset, compute_statistics, make_example, read_records
+from equinet.errors import DataWarning, InputError
 from equinet.models import NequIPArchitecture, Potential
 from equinet.training.batch import make_batch
 from equinet.training.losses import (
@@ -14,6 +16,7 @@ from equinet.training.losses import (
     LossSettings,
     SecondStage,
     TermWeights,
+    check_labelled,
     loss_scales,
     residuals,
     weighted,
@@ -215,6 +218,8 @@ def test_scales_are_label_rms_with_floors_or_one(records):
         ({"forces": float("nan")}, "forces"),
         ({"energy": 0, "forces": 0, "stress": 0}, "all"),
         ({"huber_force_ev_per_angstrom": 0.0}, "huber_force_ev_per_angstrom"),
+        ({"huber_force_ev_per_angstrom": 0.5}, "no effect with model.loss.force_form mse"),
+        ({"huber_stress_ev_per_a3": 0.5, "energy_form": "huber"}, "no effect with model.loss.stress_form mse"),
         ({"force_weight_by_element": {"Xx": 1.0}}, "Xx"),
         ({"force_weight_by_element": {"H": -1.0}}, "H"),
     ],
@@ -250,3 +255,27 @@ def test_metrics_are_exact_whatever_the_batches(potential, records):
         assert sums.loss(TermWeights(1.0, 2.0, 0.0)) == pytest.approx(expected, rel=1e-10)
     sums.reset()
     assert sums.compute() == {}
+
+
+def test_weights_are_compared_with_the_labels_there_are(records):
+    def of(*labels):
+        lost = {"energy", "forces", "virial"} - set(labels)
+        return Subset([dataclasses.replace(records[0], **dict.fromkeys(lost))], [0])
+
+    full = of("energy", "forces", "virial")
+    check_labelled(LossSettings(), full, full)
+    check_labelled(LossSettings(), of("energy", "forces"), of("energy", "forces"))  # a molecule has no stress
+    forces_alone = LossSettings(energy=0.0, stress=0.0)
+    check_labelled(forces_alone, full, None)
+    with pytest.raises(InputError, match=r"no frame to validate on has forces, .* no epoch could be found the best"):
+        check_labelled(forces_alone, full, of("energy"))
+    with pytest.raises(InputError, match="no frame to validate on has energy"):  # the weights of the end count
+        check_labelled(LossSettings(second_stage=SecondStage(forces=0.0, stress=0.0)), full, of("forces"))
+    for settings, train, val, message in (
+        (LossSettings(), of("energy"), of("energy"), "no frame to train on has forces, which"),
+        (LossSettings(stress=2.0), of("energy", "forces"), None, "no frame to train on has stress"),
+        (LossSettings(), full, of("energy"), "no frame to validate on has forces or stress, which is trained"),
+    ):
+        with pytest.warns(DataWarning, match=message) as caught:
+            check_labelled(settings, train, val)
+        assert len(caught) == 1

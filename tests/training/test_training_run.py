@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read, write
 
 from equinet.cli.main import main
 from equinet.data import build_store, read_records
@@ -130,6 +132,25 @@ def test_frames_may_lack_labels(tiny_config, mixed_file, run, options):
     assert all(np.isfinite(value) for row in rows for value in row.values())
 
 
+def test_validation_needs_a_label_that_counts(tiny_config, copper_file, run, tmp_path, capsys):
+    """Else its loss is zero in every epoch, and the first one would be the best."""
+    frames = read(copper_file, ":4")
+    for atoms in frames:
+        atoms.calc = SinglePointCalculator(atoms, energy=atoms.get_potential_energy())
+    write(tmp_path / "energies.extxyz", frames)
+    options = ("--data.val_path", tmp_path / "energies.extxyz", "--model.loss.stress", 0)
+    assert train(tiny_config, *options, "--model.loss.energy", 0) == 1
+    assert "no frame to validate on has forces, the labels that model.loss gives a weight" in capsys.readouterr().err
+    assert not run.exists()
+    assert train(tiny_config, *options, "--trainer.max_epochs", 1) == 0
+    assert "warning: no frame to validate on has forces, which is trained" in capsys.readouterr().err
+
+
+def test_validation_on_the_training_file_is_said(tiny_config, copper_file, capsys):
+    assert train(tiny_config, "--data.val_path", copper_file, "--trainer.max_steps", 1) == 0
+    assert "validation is on the training file itself: errors of unseen structures" in capsys.readouterr().out
+
+
 def test_max_steps_ends_within_an_epoch_with_the_learning_rate_at_zero(tiny_config, run):
     assert train(tiny_config, "--trainer.max_steps", 6) == 0
     rows = read_metrics(run / "metrics.csv")
@@ -210,3 +231,16 @@ def test_a_store_trains_as_its_file_does(tiny_config, copper_file, run, tmp_path
         assert torch.equal(a, b), name
     split = json.loads((run.parent / "store" / "split.json").read_text())
     assert (split["train"]["frames"], split["val"]["frames"]) == (12, 4)
+
+
+def test_a_store_that_is_damaged_is_not_trained_on(tiny_config, copper_file, run, tmp_path, capsys):
+    """Where only its checksum tells: the structures can be read."""
+    store = tmp_path / "STORE"
+    build_store([copper_file], store)
+    shard = next(store.glob("shard-*"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    assert train(tiny_config, "--data.train_path", store) == 1
+    assert f"wrong checksum of {shard.name}: damaged after writing" in capsys.readouterr().err
+    assert not run.exists()

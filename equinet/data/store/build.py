@@ -75,6 +75,7 @@ def build_store(
 
     Raises:
         InputError: a file that cannot be read, or whose labels clash: what was read before it stays in the store;
+            a file that has changed since the store took it;
             a store that another process builds; a folder that is no store; a file whose reading was interrupted is
             not among the files.
     """
@@ -88,6 +89,7 @@ def build_store(
             entries = [_input_entry(source, keys or LabelKeys(), options, provenance, manifest) for source in sources]
             build = _Build(store, limits or Limits(), done, manifest)
             build.refuse_to_leave_unfinished(entries)
+            build.refuse_changed(entries)
             built = [build.add(entry, source) for entry, source in zip(entries, sources, strict=True)]
             build.finish()
             return built
@@ -119,6 +121,19 @@ class _Build:
                 raise InputError(
                     f"{self.store}: {known.path} was not read to its end; give the files of that build again"
                 )
+
+    def refuse_changed(self, entries: Sequence[InputEntry]) -> None:
+        """A file that has changed since it was read would be in the store twice, as it was and as it is."""
+        for entry in entries:
+            for known in self.inputs:
+                # a path as it was given: the same one from another folder is of another data set
+                same = (known.path, known.dataset) == (entry.path, entry.dataset)
+                if known.complete and same and known.sha256 != entry.sha256:
+                    raise InputError(
+                        f"{self.store}: has {known.tally.frames} frames of {entry.path} as it was, before it changed "
+                        "(its SHA-256 differs); build a new store of all files, or, where both are wanted, give this "
+                        "one another name"
+                    )
 
     def add(self, entry: InputEntry, source: Path) -> Built:
         """Read one file."""
@@ -246,7 +261,9 @@ def _make_folder(store: Path) -> None:
             file.name for file in store.iterdir() if "shard-" not in file.name and MANIFEST not in file.name
         )
         if foreign:
-            raise InputError(f"{store}: the folder holds {foreign[0]!r} and is no store; give a folder to be made")
+            raise InputError(
+                f"{store}: the folder holds {foreign[0]!r} and is no store; remove it, or give a folder to be made"
+            )
     try:
         store.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -6,6 +6,9 @@ from equinet.data.store.store import Store
 from equinet.errors import InputError
 from equinet.files import sha256
 
+VERIFIED_BYTES = 4_000_000_000
+"""Stores up to this size are verified at the start of a run, in seconds; larger ones by ``equinet data check``."""
+
 
 def verify_checksums(store: Store, done: Callable[[int], None] = lambda count: None) -> None:
     """Compare every shard's SHA-256 with the manifest's.

@@ -140,7 +140,10 @@ def read_manifest(store: Path) -> Manifest:
         raise InputError(f"{store}: no such store; 'equinet data build FILES... -o {store}' makes one")
     if not path.is_file():
         if any(store.glob("*shard-*")):
-            raise InputError(f"{store}: shards without {MANIFEST}: the store was not finished; build it again")
+            raise InputError(
+                f"{store}: shards without {MANIFEST}: the store was not finished; build it again, "
+                "in another folder or once this one is removed"
+            )
         raise InputError(f"{store}: a folder without {MANIFEST} is no store; give one that 'equinet data build' made")
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))

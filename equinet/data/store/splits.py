@@ -44,7 +44,7 @@ def divide(
         InputError: fractions that cannot be; too few structures or groups; a structure of no group.
     """
     total = sum(fractions)
-    if not fractions or min(fractions) <= 0 or total > 1 + 1e-9:
+    if not fractions or not all(fraction > 0 for fraction in fractions) or not total <= 1 + 1e-9:
         raise InputError(f"the fractions {' '.join(map(str, fractions))} must be positive and add up to at most 1")
     isolated, candidates = isolated_indices(store)
     generator = np.random.default_rng(seed)

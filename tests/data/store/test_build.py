@@ -196,6 +196,20 @@ def test_no_room_left(tmp_path, files):
     assert len(Store(folder)) == 35
 
 
+def test_a_file_that_changed_after_it_was_read(tmp_path, files, monkeypatch):
+    for seed, folder in enumerate(("one", "two")):  # files of one name, as runs in two folders have
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        ase.io.write("frames.extxyz", mixed_frames(3, seed=5 + seed))
+        build_store(["frames.extxyz"], tmp_path / "STORE", limits=LIMITS)
+    assert len(Store(tmp_path / "STORE")) == 6
+    before = contents(tmp_path / "STORE")
+    ase.io.write("frames.extxyz", mixed_frames(4, seed=9))
+    with pytest.raises(InputError, match=r"has 3 frames of frames\.extxyz as it was, .*build a new store of all files"):
+        build_store([*files, "frames.extxyz"], tmp_path / "STORE", limits=LIMITS)
+    assert contents(tmp_path / "STORE") == before
+
+
 def test_places_that_cannot_be(tmp_path, files):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="a file of this name is there"):

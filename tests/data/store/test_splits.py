@@ -75,7 +75,9 @@ def test_by_group(tmp_path, store):
         divide(grouped, [0.4, 0.3, 0.2, 0.1], "group")
 
 
-@pytest.mark.parametrize("fractions", [[], [0.5, 0.6], [0.5, 0.0], [1.5], [-0.1]])
+@pytest.mark.parametrize(
+    "fractions", [[], [0.5, 0.6], [0.5, 0.0], [1.5], [-0.1], [float("nan"), 0.1], [0.1, float("nan")]]
+)
 def test_fractions_that_cannot_be(store, fractions):
     with pytest.raises(InputError, match="must be positive and add up to at most 1"):
         divide(store, fractions)
