@@ -90,7 +90,7 @@ def _log(arguments: argparse.Namespace) -> Path | None:
     from equinet.simulate.dynamics import COLUMNS
 
     with beside.open(encoding="utf-8", errors="replace") as file:
-        return beside if file.readline().strip() == ",".join(COLUMNS) else None
+        return beside if file.readline().startswith(",".join(COLUMNS)) else None
 
 
 def _parser() -> argparse.ArgumentParser:

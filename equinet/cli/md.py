@@ -153,7 +153,10 @@ def _parser() -> argparse.ArgumentParser:
     guard.add_argument("--max-support", type=float, metavar="X", help="1 is the edge of the training data (default: 1)")
     guard.add_argument("--max-force-std", type=float, metavar="X", help="of a force component, eV/A (default: none)")
     guard.add_argument(
-        "--guard-output", type=Path, metavar="FILE", help="frames beyond a limit, of all structures: .extxyz or .traj"
+        "--guard-output",
+        type=Path,
+        metavar="FILE",
+        help="frames beyond a limit, 100 steps apart or more, of all structures: .extxyz or .traj",
     )
     add_seed(parser)
     add_modal(parser)
@@ -250,6 +253,10 @@ def _one(
     lines.append(f"temperature, second half: {run.temperatures[half:].mean():.1f} K")
     if ensemble.name == "npt":
         lines.append(f"volume, second half: {run.volumes[half:].mean():.2f} A^3")
+    if run.pressures is not None:
+        lines.append(
+            f"pressure, second half: {run.pressures[half:].mean():.3f} GPa, of {ensemble.pressure:g} asked for"
+        )
     if ensemble.name == "nve" and len(run.times) > 2:
         drift = run.energy_drift()
         lines.append(f"drift of the total energy: {drift.slope:+.4f} +- {drift.error:.4f} meV/atom/ps")
@@ -257,6 +264,10 @@ def _one(
         lines.append(run.guard)
     print("\n".join(lines))
     return 0
+
+
+def _pressure(mean: float, ensemble: "Ensemble") -> str:
+    return f"pressure, second half: {mean:.3f} GPa, of {ensemble.pressure:g} asked for"
 
 
 def _many(
@@ -302,6 +313,9 @@ def _many(
     hot = [run.temperature_k for run in runs if run.failure is None and run.temperature_k is not None]
     if hot:
         print(f"temperature, second half: {sum(hot) / len(hot):.1f} K")
+    pressed = [run.pressure_gpa for run in runs if run.failure is None and run.pressure_gpa is not None]
+    if pressed:
+        print(_pressure(sum(pressed) / len(pressed), ensemble))
     drifts = sorted(
         abs(run.drift_mev_per_atom_ps) for run in runs if run.failure is None and run.drift_mev_per_atom_ps is not None
     )

@@ -26,7 +26,7 @@ def one_modal(potential: Potential, modal: str | None) -> Potential:
     """
     if not potential.modals:
         if modal is not None:
-            raise InputError(f"the potential knows one level of theory, so there is no {modal!r}; leave out --modal")
+            raise InputError(f"the potential knows one level of theory, so there is no {modal!r}; leave out the modal")
         return potential
     names = ", ".join(potential.modals)
     if modal is None:

@@ -33,6 +33,6 @@ def available_device(device: str | torch.device) -> torch.device:
         raise InputError(f"equinet does not run on the device {str(device)!r}; use cpu, cuda or cuda:N")
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         raise InputError(
-            f"device {device} was asked for, but torch sees {torch.cuda.device_count()} GPU(s) here; use --device cpu"
+            f"device {device} was asked for, but torch sees {torch.cuda.device_count()} GPU(s) here; use the device cpu"
         )
     return resolved

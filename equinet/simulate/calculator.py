@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator as ASECalculator
-from ase.calculators.calculator import all_changes
+from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from equinet.graph import AtomicGraph, VerletList
@@ -98,6 +98,26 @@ class Calculator(ASECalculator):
             self.potential.check_elements(torch.from_numpy(atoms.numbers))
         graph = self.neighbors.graph(atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc)
         self.results = self._predicted(graph) if self.uncertainty is None else self._estimated(graph, properties or ())
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """As ASE's; says why a property is not there.
+
+        Raises:
+            PropertyNotImplementedError: a stress without three periodic directions; error bars without an uncertainty.
+        """
+        try:
+            return super().get_property(name, atoms, allow_calculation)
+        except PropertyNotImplementedError:
+            if name in UNCERTAIN and self.uncertainty is None:
+                why = "give the calculator an uncertainty (equinet uncertainty makes the file)"
+            elif name in ("stress", "stress_std") and self.atoms is not None and not self.atoms.pbc.all():
+                why = (
+                    f"the structure has the periodic directions {self.atoms.pbc.tolist()}, and a stress needs three; "
+                    "results['virial'] has -dE/dstrain in eV"
+                )
+            else:
+                raise
+            raise PropertyNotImplementedError(f"{name}: {why}") from None
 
     def _predicted(self, graph: AtomicGraph) -> dict[str, Any]:
         return _results(self.potential(graph), graph)

@@ -14,7 +14,7 @@ from equinet.files import replacing
 from equinet.simulate.engine import State
 
 _ENGINE = "engine_"
-_VERSION = 2
+_VERSION = 3
 
 
 def checkpoint_path(output: Path) -> Path:

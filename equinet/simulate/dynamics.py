@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ Array = NDArray[np.float64]
 
 COLUMNS = ("time_ps", "potential_energy_ev", "kinetic_energy_ev", "temperature_k", "volume_a3")
 """Columns of the log."""
+PRESSURE = "pressure_gpa"
+"""One more, at constant pressure: with the kinetic part, as the barostat sees it."""
 
 
 class ExplosionError(InputError):
@@ -44,6 +46,7 @@ class Simulation:
         atoms: the last structure, with velocities and the calculator.
         volumes: [T] Angstrom^3; 0 where there is no cell.
         guard: what a guard saw, in a line; None where there was none.
+        pressures: [T] GPa, with the kinetic part; None where the cell is kept.
     """
 
     times: Array
@@ -53,6 +56,7 @@ class Simulation:
     atoms: Atoms
     volumes: Array
     guard: str | None = None
+    pressures: Array | None = None
 
     @property
     def total_energies(self) -> Array:
@@ -72,8 +76,8 @@ def run_md(
     timestep: float,
     steps: int,
     temperature: float | None = None,
-    output: Path | None = None,
-    log: Path | None = None,
+    output: str | Path | None = None,
+    log: str | Path | None = None,
     interval: int = 10,
     on_step: Callable[[int], None] | None = None,
     **constants: Any,
@@ -96,6 +100,9 @@ def run_md(
     Raises:
         InputError: as run_ensemble.
     """
+    known = {field.name for field in fields(Ensemble)} - {"name", "timestep", "temperature"}
+    if unknown := sorted(constants.keys() - known):
+        raise InputError(f"{', '.join(unknown)}: no constants of an ensemble; there are {', '.join(sorted(known))}")
     chosen = Ensemble(ensemble, timestep, temperature, **constants)
     return run_ensemble(atoms, calculator, chosen, steps, output=output, log=log, interval=interval, on_step=on_step)
 
@@ -106,8 +113,8 @@ def run_ensemble(
     ensemble: Ensemble,
     steps: int,
     *,
-    output: Path | None = None,
-    log: Path | None = None,
+    output: str | Path | None = None,
+    log: str | Path | None = None,
     interval: int = 10,
     on_step: Callable[[int], None] | None = None,
     checkpoint_interval: int | None = None,
@@ -124,7 +131,7 @@ def run_ensemble(
         steps: number of time steps.
         output: trajectory, .extxyz or .traj: every `interval` steps velocities, energy and forces. Written
             beside as FILE.partial and renamed at the end, after a failure too: frames are kept.
-        log: CSV with one line per step: time, energies, temperature, volume; written in the same way.
+        log: CSV with one line per step: time, energies, temperature, volume, of npt pressure; written in the same way.
         interval: steps between frames.
         on_step: called after every step with its number.
         checkpoint_interval: steps between checkpoints (OUTPUT.checkpoint, from step 0 on, removed at the end); needs
@@ -143,9 +150,12 @@ def run_ensemble(
         ExplosionError: NaN, a temperature above HOTTEST, a cell beyond VOLUMES; the last good frame is kept.
         WriteError: no space is left; what was written is kept, and the run can go on.
     """
+    if not hasattr(calculator, "get_potential_energy"):
+        raise InputError(f"{calculator!r} is no ASE calculator; give one, such as equinet.Calculator(MODEL)")
     for name, count in (("number of steps", steps), ("interval", interval), ("interval", checkpoint_interval)):
-        if count is not None and count < 1:
-            raise InputError(f"a {name} of {count} makes no sense; give 1 or more")
+        if count is not None and not (isinstance(count, int) and count > 0):
+            raise InputError(f"a {name} of {count!r} makes no sense; give a whole number, 1 or more")
+    output, log = (None if path is None else Path(path) for path in (output, log))
     atoms = without_results(atoms)
     identity = {"structure": digest([atoms]), "model": made_of, "interval": interval, "ensemble": ensemble.settings()}
     atoms.calc = calculator
@@ -173,10 +183,11 @@ def run_ensemble(
         rows = _rows(log, at["log"])
         if len(rows) > steps:
             raise InputError(f"{checkpoint} is at step {len(rows) - 1} already; ask for more than {steps} steps")
+    columns = COLUMNS if propagator.barostat is None else (*COLUMNS, PRESSURE)
     observation = propagator.observe()  # raises for a bad first structure, before there is a file
     with (
         trajectory_writer(output, at["output"]) as save,
-        table_writer(log, COLUMNS, at["log"]) as note,
+        table_writer(log, columns, at["log"]) as note,
         nullcontext() if guard is None else Guard(atoms, guard, at.get("guard")) as watch,
     ):
         for step in range(len(rows), steps + 1):
@@ -190,7 +201,8 @@ def run_ensemble(
                     checkpoint.unlink(missing_ok=True)
                 raise _explosion(propagator, before, observation, step)
             seen = (observation.potential, observation.kinetic, observation.temperatures, observation.volumes)
-            rows.append((step * ensemble.timestep / 1000.0, *(float(values[0]) for values in seen)))
+            pressures = () if observation.pressures is None else (observation.pressures,)
+            rows.append((step * ensemble.timestep / 1000.0, *(float(values[0]) for values in (*seen, *pressures))))
             note(rows[-1])
             saved = step % interval == 0 or step == steps
             if saved:
@@ -214,9 +226,10 @@ def run_ensemble(
                 on_step(step)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
-    times, potential, kinetic, temperatures, volumes = np.array(rows).T
+    times, potential, kinetic, temperatures, volumes, *rest = np.array(rows).T
     seen_by_guard = None if watch is None else watch.summary()
-    return Simulation(times, potential, kinetic, temperatures, atoms, volumes, seen_by_guard)
+    pressure = rest[0] if rest else None
+    return Simulation(times, potential, kinetic, temperatures, atoms, volumes, seen_by_guard, pressure)
 
 
 def _stamped(propagator: Propagator, observation: Observation, step: int) -> Atoms:

@@ -66,13 +66,13 @@ class Ensemble:
         if self.barostat not in BAROSTATS:
             raise InputError(f"unknown barostat {self.barostat!r}; there are {', '.join(BAROSTATS)}")
         temperature = self.temperature
+        if temperature is not None and not (_is_number(temperature) and temperature >= 0):
+            raise InputError(f"a temperature of {temperature!r} K makes no sense; give 0 or more")
         if self.name != "nve" and (temperature is None or not temperature > 0):
             raise InputError(
                 f"{self.name} needs a temperature above 0 K: a thermostat at 0 K would only brake; to come to "
                 "rest, relax"
             )
-        if temperature is not None and not (np.isfinite(temperature) and temperature >= 0):
-            raise InputError(f"a temperature of {temperature} K makes no sense; give 0 or more")
         positive = {
             "time step": self.timestep,
             "friction": self.friction,
@@ -81,15 +81,15 @@ class Ensemble:
             "compressibility": 1.0 if self.compressibility is None else self.compressibility,
         }
         for what, value in positive.items():
-            if not (np.isfinite(value) and value > 0):
-                raise InputError(f"a {what} of {value} makes no sense; give a number above 0")
+            if not (_is_number(value) and value > 0):
+                raise InputError(f"a {what} of {value!r} makes no sense; give a number above 0")
         if self.bath == "langevin" and self.friction * self.timestep > MOST_DAMPED:
             raise InputError(
                 f"a friction of {self.friction:g} 1/fs stops the atoms within a step of {self.timestep:g} fs; it is in "
                 "1/fs, and 0.01 is usual"
             )
-        if not np.isfinite(self.pressure):
-            raise InputError(f"a pressure of {self.pressure} GPa makes no sense; give a number")
+        if not _is_number(self.pressure):
+            raise InputError(f"a pressure of {self.pressure!r} GPa makes no sense; give a number")
         if self.barostat_interval < 1:
             raise InputError(f"a barostat interval of {self.barostat_interval} makes no sense; give 1 or more")
 
@@ -120,3 +120,7 @@ class Ensemble:
     def settings(self) -> dict[str, Any]:
         """All of it, as JSON has it: what must be the same for a run to go on."""
         return asdict(self)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and bool(np.isfinite(value))

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ class Observation:
         kinetic: [B] eV.
         temperatures: [B] K, of the degrees of freedom that move.
         volumes: [B] Angstrom^3; 0 where there is no cell.
+        pressures: [B] GPa, with the kinetic part, as the barostat sees them; None without one.
         snapshot: what an engine makes frames of.
         failures: why systems make no sense any more, by their number.
     """
@@ -48,6 +49,7 @@ class Observation:
     kinetic: Array
     temperatures: Array
     volumes: Array
+    pressures: Array | None
     snapshot: Any
     failures: dict[int, str] = field(default_factory=dict)
 
@@ -113,7 +115,8 @@ class Propagator:
                     int(system),
                     "the cell was sheared away; a liquid has no shape, and needs the isotropic barostat",
                 )
-        return Observation(potential, kinetic, temperatures, volumes, self.engine.snapshot(), failures)
+        snapshot = self.engine.snapshot()
+        return Observation(potential, kinetic, temperatures, volumes, self._pressures(), snapshot, failures)
 
     def advance(self, before: Observation) -> Observation:
         """One time step; where the model could not take it, that is the failure of the systems that it names.
@@ -126,10 +129,7 @@ class Propagator:
             self._step()
         except InputError as error:
             self.thermostat, self.barostat = baths
-            failures = self.engine.bad_systems(error)
-            return Observation(
-                before.potential, before.kinetic, before.temperatures, before.volumes, before.snapshot, failures
-            )
+            return replace(before, failures=self.engine.bad_systems(error))
         return self.observe()
 
     def keep(self, systems: NDArray[np.int64]) -> None:
@@ -159,16 +159,25 @@ class Propagator:
     def _step(self) -> None:
         if self.barostat is not None and self._steps % self.ensemble.barostat_interval == 0:
             volumes = _volumes(self.engine.cells())
-            # the centre of mass, which rests, counts as in the textbook's ensemble: as if it moved at the temperature
-            resting = (self._missing * self.barostat.thermal_energy / 3)[:, None, None] * np.eye(3)
-            kinetic = (self.engine.kinetic_tensors() + resting) / volumes[:, None, None]
-            self.engine.deform(self.barostat.deformations(self.engine.virial_pressures() + kinetic, volumes))
+            self.engine.deform(self.barostat.deformations(self._pressure_tensors(self.barostat, volumes), volumes))
         if self.thermostat is not None:
             self.engine.scale_momenta(self.thermostat.before(self.engine.kinetic()))
         self.engine.step()
         if self.thermostat is not None:
             self.engine.scale_momenta(self.thermostat.after(self.engine.kinetic()))
         self._steps += 1
+
+    def _pressure_tensors(self, barostat: CellRescaling, volumes: Array) -> Array:
+        """Of potential and kinetic energy, [B, 3, 3] eV/Angstrom^3."""
+        # the centre of mass, which rests, counts as in the textbook's ensemble: as if it moved at the temperature
+        resting = (self._missing * barostat.thermal_energy / 3)[:, None, None] * np.eye(3)
+        return self.engine.virial_pressures() + (self.engine.kinetic_tensors() + resting) / volumes[:, None, None]
+
+    def _pressures(self) -> Array | None:
+        if self.barostat is None:
+            return None
+        tensors = self._pressure_tensors(self.barostat, _volumes(self.engine.cells()))
+        return np.trace(tensors, axis1=1, axis2=2) / 3 * EV_PER_A3_IN_GPA
 
     def _compressibilities(self) -> Array:
         """Of each system, Angstrom^3/eV: given, or from the pressure of a cell a little larger and a little smaller."""

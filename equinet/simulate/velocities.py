@@ -6,6 +6,8 @@ import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
 
+from equinet.errors import InputError
+
 Array = NDArray[np.float64]
 
 RESTING = 1e-3
@@ -26,7 +28,12 @@ def thermalize(atoms: Atoms, temperature: float, seed: int | Sequence[int] = 0) 
         atoms: changed in place.
         temperature: K.
         seed: of the random numbers.
+
+    Raises:
+        InputError: a temperature that makes no sense.
     """
+    if not (np.isfinite(temperature) and temperature >= 0):
+        raise InputError(f"a temperature of {temperature} K makes no sense; give 0 or more")
     masses = atoms.get_masses()[:, None]
     momenta = np.random.default_rng(seed).standard_normal((len(atoms), 3)) * np.sqrt(masses * units.kB * temperature)
     if not atoms.constraints:

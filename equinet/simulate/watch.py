@@ -160,7 +160,8 @@ class Watch:
         )
         if not alarms:
             return f"guard: {checked} checks, all within the limits"
-        written = f", {saved} frames saved" if self.settings.file is not None else ""
+        apart = f"{self.settings.spacing} steps apart or more"
+        written = f", {saved} frames saved, {apart}" if self.settings.file is not None else ""
         line = f"guard: {alarms} of {checked} checks beyond the limits{written}"
         if self._names is not None:
             return f"{line}; in {sum(each.alarms > 0 for each in records)} of {len(records)} structures"

@@ -114,7 +114,7 @@ def test_guard_saves_frames_apart(made, tmp_path):
     saved = ase.io.read(file, ":")
     assert [frame.info["step"] for frame in saved] == [0, 20, 40]
     assert guard.summary().startswith(
-        "guard: 9 of 9 checks beyond the limits, 3 frames saved; first, step 0: the stand"
+        "guard: 9 of 9 checks beyond the limits, 3 frames saved, 20 steps apart or more; first, step 0: the stand"
     )
     calculator = equinet.Calculator(made / "model.safetensors", uncertainty=made / "one.safetensors")
     assert saved[1].get_forces() == pytest.approx(calculator.get_property("forces", saved[1]), abs=1e-6)

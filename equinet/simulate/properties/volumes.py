@@ -137,7 +137,7 @@ def _flags(scales: np.ndarray, energies: np.ndarray, pressures: np.ndarray, lowe
     if len(falls):
         flags.append(
             f"no rise under compression: the energy falls below {smaller[falls[0]]:.2f} of the volume, to "
-            f"{compressed.min() - compressed[0]:+.3g} eV/atom from the minimum at the lowest"
+            f"{compressed[falls[0] + 1 :].min() - compressed[0]:+.3g} eV/atom from the minimum at the lowest"
         )
     pushes = pressures[lowest::-1]
     weaker = np.flatnonzero(pushes < np.maximum.accumulate(pushes) - _WEAKER * pushes.max())
