@@ -354,3 +354,19 @@ def test_killed_before_the_first_checkpoint_it_goes_on_from_the_start(tmp_path):
     batch(systems, tmp_path / "cut", 12).run(resume=True)
     for name in ("0.extxyz", "1.extxyz", "summary.json"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_the_pressure_of_each_is_that_of_ase(tmp_path):
+    systems = crystals()
+    ensemble = {"name": "npt", "thermostat": "bussi", "pressure": 5.0, "barostat_time": 200.0}
+    work = batch(systems, tmp_path / "run", 20, ensemble=ensemble)
+    for index, run in enumerate(work.run()):
+        atoms = systems[index].copy()
+        thermalize(atoms, work.ensemble.temperature, [work.ensemble.seed, 2, index])
+        atoms.calc = Calculator(small_potential())
+        alone = Propagator(AseEngine(atoms, work.ensemble), [atoms], work.ensemble, [index])
+        seen = [alone.observe()]
+        for _ in range(20):
+            seen.append(alone.advance(seen[-1]))
+        expected = np.mean([float(seen[step].pressures[0]) for step in (10, 20)])
+        assert run.pressure_gpa == pytest.approx(expected, abs=1e-8)

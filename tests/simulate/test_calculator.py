@@ -40,7 +40,7 @@ def test_numbers_are_the_potential_s_own(potential, builder):
 def test_no_stress_without_three_periodic_directions(potential, builder):
     atoms = builder([14])
     atoms.calc = Calculator(potential)
-    with pytest.raises(PropertyNotImplementedError):
+    with pytest.raises(PropertyNotImplementedError, match="a stress needs three; results"):
         atoms.get_stress()
     assert np.abs(atoms.calc.results["virial"]).max() > 0.01
 

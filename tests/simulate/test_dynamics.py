@@ -110,6 +110,25 @@ def test_nve_conserves_energy_and_writes_what_it_did(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.csv", "run.extxyz"]
 
 
+@pytest.mark.parametrize(("thermostat", "resting"), [("langevin", 0), ("bussi", 3)])
+def test_the_pressure_of_npt_is_logged(tmp_path, thermostat, resting):
+    """Of potential and kinetic energy; a centre of mass that rests counts as if it moved at the temperature."""
+    files = {"output": tmp_path / "run.extxyz", "log": tmp_path / "run.csv"}
+    settings = {"thermostat": thermostat, "pressure": 2.0, "barostat_time": 50.0, "barostat_interval": 3}
+    run = run_md(
+        copper(1), EMT(), ensemble="npt", timestep=2.0, steps=20, temperature=300.0, interval=5, **files, **settings
+    )
+    rows = list(csv.DictReader(files["log"].read_text().splitlines()))
+    for frame in read(files["output"], ":"):
+        twice = 2 * frame.get_kinetic_energy() + resting * units.kB * 300.0
+        volume = frame.get_volume()
+        expected = (twice / volume - np.trace(frame.get_stress(voigt=False))) / 3 / units.GPa
+        assert float(rows[frame.info["step"]]["pressure_gpa"]) == pytest.approx(expected, rel=1e-5)
+    assert run.pressures.tolist() == [float(row["pressure_gpa"]) for row in rows]
+    assert np.ptp(run.pressures) > 0.1
+    assert run_md(copper(1), EMT(), ensemble="nve", timestep=2.0, steps=2, temperature=300.0).pressures is None
+
+
 def test_traj_is_written_too(tmp_path):
     run_md(
         copper(1), EMT(), ensemble="nve", timestep=1.0, steps=4, temperature=300, output=tmp_path / "a.traj", interval=2
@@ -223,6 +242,9 @@ def test_a_bad_first_structure_leaves_no_file(potential, tmp_path):
         ({"temperature": -1.0}, "temperature"),
         ({"ensemble": "nvt", "temperature": None}, "temperature"),
         ({"friction": -0.1}, "friction"),
+        ({"steps": 2.5}, "a number of steps of 2.5 makes no sense"),
+        ({"timestep": "a"}, "a time step of 'a' makes no sense"),
+        ({"frict": 0.1}, "frict: no constants of an ensemble; there are .*friction"),
         ({"output": "nowhere/run.extxyz"}, "no folder"),
         ({"output": "run.pdb"}, "must end in"),
     ],

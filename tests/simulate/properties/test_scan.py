@@ -138,6 +138,18 @@ def test_collapse_is_flagged(copper):
     assert flags[0].startswith("no rise under compression: the energy falls below 0.7")
 
 
+def test_a_hole_above_the_minimum_is_told_as_such(copper):
+    def dip(x):
+        return -0.3 * np.exp(-(((x - 0.6) / 0.05) ** 2))
+
+    scan = volume_scan(copper, uniform(copper, dip), points=401)
+    volumes = np.linspace(0.55, 0.65, 1001)
+    hole = (volumes**-2 - 2 / volumes + dip(volumes)).min() + 1  # -1 is the minimum
+    assert hole > 0.1
+    assert f"to {hole:+.3g}" in scan.flags[0]
+    assert "eV/atom from the minimum at the lowest" in scan.flags[0]
+
+
 def test_softening_is_flagged(copper):
     soft = uniform(copper, lambda x: 0.5 * x**2 - 1.0 * x, lambda x: 1.0 * x - 1.0)
     assert volume_scan(copper, soft).flags == ()
