@@ -1,5 +1,8 @@
 """What a user sees when input is wrong: one line that says what, where, and what to do."""
 
+import math
+from numbers import Real
+
 
 class InputError(ValueError):
     """Bad input: a file, a configuration key, a structure, a model file.
@@ -11,3 +14,8 @@ class InputError(ValueError):
 
 class DataWarning(UserWarning):
     """Input that is usable but suspicious; the message counts the frames concerned."""
+
+
+def is_number(value: object) -> bool:
+    """Whether an argument is a finite number; users give anything."""
+    return isinstance(value, Real) and math.isfinite(value)

@@ -103,7 +103,11 @@ def _parser() -> argparse.ArgumentParser:
         help="trajectories (extxyz, HDF5) and other files that equinet reads, stores, folders of equinet md",
     )
     parser.add_argument(
-        "--uncertainty", metavar="FILE", type=Path, required=True, help="of the model, made by equinet uncertainty"
+        "--uncertainty",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="of the model, made by equinet uncertainty; for --by farthest and random too, whose limits it has",
     )
     parser.add_argument("-n", "--number", type=positive_integer, required=True, metavar="N", help="frames wanted")
     parser.add_argument(

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from equinet.errors import InputError
+from equinet.errors import InputError, is_number
 from equinet.graph.atomic_graph import AtomicGraph, move
 from equinet.graph.neighbors import CLOSEST_APPROACH, build_graph
 from equinet.graph.periodic import complete_cell
@@ -116,8 +116,8 @@ def checked_skin(skin: float) -> float:
     Raises:
         InputError: it is negative or not finite.
     """
-    if not 0 <= skin < np.inf:
-        raise InputError(f"the skin must be 0 or a positive length, got {skin}")
+    if not (is_number(skin) and skin >= 0):
+        raise InputError(f"the skin must be 0 or a positive length, got {skin!r}")
     return skin
 
 

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def run_ensemble(
     if not hasattr(calculator, "get_potential_energy"):
         raise InputError(f"{calculator!r} is no ASE calculator; give one, such as equinet.Calculator(MODEL)")
     for name, count in (("number of steps", steps), ("interval", interval), ("interval", checkpoint_interval)):
-        if count is not None and not (isinstance(count, int) and count > 0):
+        if count is not None and not (isinstance(count, Integral) and count > 0):
             raise InputError(f"a {name} of {count!r} makes no sense; give a whole number, 1 or more")
     output, log = (None if path is None else Path(path) for path in (output, log))
     atoms = without_results(atoms)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from ase import Atoms
 
-from equinet.errors import InputError
+from equinet.errors import InputError, is_number
 
 EnsembleName = Literal["nve", "nvt", "npt"]
 ThermostatName = Literal["langevin", "bussi", "nose-hoover"]
@@ -66,7 +66,7 @@ class Ensemble:
         if self.barostat not in BAROSTATS:
             raise InputError(f"unknown barostat {self.barostat!r}; there are {', '.join(BAROSTATS)}")
         temperature = self.temperature
-        if temperature is not None and not (_is_number(temperature) and temperature >= 0):
+        if temperature is not None and not (is_number(temperature) and temperature >= 0):
             raise InputError(f"a temperature of {temperature!r} K makes no sense; give 0 or more")
         if self.name != "nve" and (temperature is None or not temperature > 0):
             raise InputError(
@@ -81,14 +81,14 @@ class Ensemble:
             "compressibility": 1.0 if self.compressibility is None else self.compressibility,
         }
         for what, value in positive.items():
-            if not (_is_number(value) and value > 0):
+            if not (is_number(value) and value > 0):
                 raise InputError(f"a {what} of {value!r} makes no sense; give a number above 0")
         if self.bath == "langevin" and self.friction * self.timestep > MOST_DAMPED:
             raise InputError(
                 f"a friction of {self.friction:g} 1/fs stops the atoms within a step of {self.timestep:g} fs; it is in "
                 "1/fs, and 0.01 is usual"
             )
-        if not _is_number(self.pressure):
+        if not is_number(self.pressure):
             raise InputError(f"a pressure of {self.pressure!r} GPa makes no sense; give a number")
         if self.barostat_interval < 1:
             raise InputError(f"a barostat interval of {self.barostat_interval} makes no sense; give 1 or more")
@@ -120,7 +120,3 @@ class Ensemble:
     def settings(self) -> dict[str, Any]:
         """All of it, as JSON has it: what must be the same for a run to go on."""
         return asdict(self)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | np.number) and bool(np.isfinite(value))

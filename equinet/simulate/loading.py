@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from equinet.errors import InputError
 from equinet.models import Potential, available_device, load_model, one_modal, resolve_dtype
 
 
@@ -24,9 +25,11 @@ def ready_potential(
         modal: the level of theory, of a potential that knows several.
 
     Raises:
-        InputError: a file that is no model; a device that is not there; a modal that the potential does not know, or
-            none where it knows several.
+        InputError: neither a file nor a potential; a file that is no model; a device that is not there; a modal that
+            the potential does not know, or none where it knows several.
     """
+    if not isinstance(model, str | Path | Potential):
+        raise InputError(f"{model!r} is no model; give a model file (*.safetensors) or a potential (equinet.load)")
     place = available_device(device)
     if not isinstance(model, Potential):  # ours alone: nothing is kept for the gradients of its weights
         return one_modal(load_model(model, place, dtype), modal).requires_grad_(False)

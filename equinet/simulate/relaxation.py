@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from ase.constraints import FixSymmetry
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE, LBFGS
 
-from equinet.errors import InputError
+from equinet.errors import InputError, is_number
 from equinet.simulate.output import without_results
 
 OptimizerName = Literal["fire", "lbfgs", "bfgs"]
@@ -124,8 +125,10 @@ def check_arguments(fmax: float, max_steps: int, optimizer: str) -> None:
     """
     if optimizer not in OPTIMIZERS:
         raise InputError(f"unknown optimizer {optimizer!r}; there are {', '.join(OPTIMIZERS)}")
-    if not (np.isfinite(fmax) and fmax > 0) or max_steps < 0:
-        raise InputError(f"fmax = {fmax} eV/A and {max_steps} steps make no sense; give fmax above 0, 0 steps or more")
+    if not (is_number(fmax) and fmax > 0) or not (isinstance(max_steps, Integral) and max_steps >= 0):
+        raise InputError(
+            f"fmax = {fmax!r} eV/A and {max_steps!r} steps make no sense; give fmax above 0, 0 steps or more"
+        )
 
 
 def _relax(

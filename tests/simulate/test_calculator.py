@@ -45,6 +45,12 @@ def test_no_stress_without_three_periodic_directions(potential, builder):
     assert np.abs(atoms.calc.results["virial"]).max() > 0.01
 
 
+@pytest.mark.parametrize("model", [None, 3])
+def test_what_is_no_model(model):
+    with pytest.raises(InputError, match=f"{model} is no model"):
+        Calculator(model)
+
+
 def test_from_a_file_in_either_precision(model_file):
     atoms = bulk([6, 14])
     stored, single = Calculator(model_file), Calculator(str(model_file), dtype="float32")
