@@ -114,6 +114,13 @@ def test_complaints_of_the_parser_become_one_line():
         (("--data.num_workers", "-1"), "data.num_workers is -1; it must be 0"),
         (("--data.weights.key", "nokey"), "data.weights.key is 'nokey', which the info of no frame has"),
         (("--model.loss.force_weight_by_element", "{Mo: 2.0}"), "no effect: it names Mo, the structures have Cu"),
+        (("--checkpoint_every_n_steps", "0"), "checkpoint_every_n_steps is 0; give 1 or more"),
+        (("--checkpoint_every_n_steps", "-2"), "checkpoint_every_n_steps is -2; give 1 or more"),
+        (("--trainer.overfit_batches", "2"), "trainer.overfit_batches is not offered"),
+        (("--trainer.devices", "-1"), "`devices`"),
+        (("--trainer.strategy", "ddp_spawn", "--trainer.devices", "2"), "trainer.strategy ddp_spawn is not offered"),
+        (("--trainer.strategy", "ddp_fork", "--trainer.devices", "2"), "trainer.strategy ddp_fork is not offered"),
+        (("--trainer.val_check_interval", "100"), "val_check_interval"),
         (("--trainer.precision", "16-mixed"), "trainer.precision 16-mixed is not offered; model.dtype"),
         (
             ("--model.schedule.name", "plateau", "--trainer.limit_val_batches", "0"),
