@@ -255,7 +255,8 @@ class TrainCLI(LightningCLI):
             chosen.strategy = ShardedStrategy()
         chosen.callbacks = callbacks
         chosen.plugins = [*_as_list(chosen.plugins), AtomicCheckpointIO()]
-        chosen.logger = [*_as_list(chosen.logger or None), *make_loggers(self.config.loggers, run)] or False
+        loggers = make_loggers(self.config.loggers, run, self.first)
+        chosen.logger = [*_as_list(chosen.logger or None), *loggers] or False
         chosen.default_root_dir = str(run.path)
         return super().instantiate_trainer()
 
