@@ -97,9 +97,12 @@ def committee_plan(args: Sequence[str]) -> CommitteePlan | None:
 
 def _draws_frames(args: Sequence[str]) -> bool:
     """Whether ``data.split_seed`` decides which frames are trained on."""
-    given = {key: _value(args, f"data.{key}", None) not in (None, "null") for key in ("train_path", "val_path", "sample")}
-    own_validation = given["val_path"] or (given["sample"] and not given["train_path"])
-    return not own_validation or _value(args, "data.n_train", None) not in (None, "null")
+
+    def given(key: str) -> bool:
+        return _value(args, f"data.{key}", None) not in (None, "null")
+
+    own_validation = given("val_path") or (given("sample") and not given("train_path"))
+    return given("n_train") or not own_validation
 
 
 @dataclass

@@ -56,6 +56,14 @@ LINKED = {"seed_everything", "data.seed", "data.cutoff", "data.modals", "data.fi
 SHOWN_TRAINER_KEYS = ("accelerator", "devices", "num_nodes", "max_epochs", "max_steps", "max_time", "gradient_clip_val")
 """Of Lightning's many, those that --help explains."""
 
+COUNTED = (
+    "checkpoint_every_n_steps",
+    "trainer.accumulate_grad_batches",
+    "trainer.check_val_every_n_epoch",
+    "trainer.val_check_interval",
+)
+"""Keys that say after how many steps or epochs something happens; Lightning divides by them."""
+
 DESCRIPTION = """Train a potential on labelled structures. Every key of the configuration file can be given on the
 command line too; --device (cpu, cuda, cuda:N) and --dtype stand for trainer.accelerator and model.dtype. All of
 Lightning's Trainer arguments are keys of "trainer"; --trainer.strategy fsdp shares out weights, optimiser and average
@@ -193,9 +201,10 @@ class TrainCLI(LightningCLI):
                 "trainer.overfit_batches is not offered, as the order of batches is the data's; data.n_train trains on "
                 "few frames"
             )
-        every = self.config.checkpoint_every_n_steps
-        if every is not None and every < 1:
-            raise InputError(f"checkpoint_every_n_steps is {every}; give 1 or more, or null for after every epoch only")
+        for key in COUNTED:
+            every = self.config[key]
+            if isinstance(every, (int, float)) and every <= 0:
+                raise InputError(f"{key} is {every}; it must be above 0, leave it out for the default")
         wanted = str(self.config.trainer.accelerator)
         if wanted in ("gpu", "cuda") and not torch.cuda.is_available():
             raise InputError(f"trainer.accelerator is {wanted}, but torch sees no GPU here; use cpu or auto")

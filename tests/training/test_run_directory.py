@@ -82,7 +82,7 @@ def test_a_first_write_that_fails_promises_nothing(tmp_path):
         with replacing(tmp_path / "model"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(InputError, match="No space left on device; make room and try again$"):
+    with pytest.raises(InputError, match=r"No space left on device; make room and try again$"):
         fill_the_disk()
 
 
