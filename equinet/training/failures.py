@@ -4,6 +4,7 @@ import re
 import traceback
 from pathlib import Path
 
+import lightning
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.distributed import DistError
@@ -56,5 +57,5 @@ def is_of_trainer(error: Exception) -> bool:
     if isinstance(error, MisconfigurationException):
         return True
     frames = traceback.extract_tb(error.__traceback__)
-    raised_in = Path(frames[-1].filename).parts if frames else ()
-    return type(error) in (TypeError, ValueError) and "lightning" in raised_in
+    by_lightning = bool(frames) and Path(frames[-1].filename).is_relative_to(Path(lightning.__file__).parent)
+    return type(error) in (TypeError, ValueError) and by_lightning
