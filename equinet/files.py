@@ -86,9 +86,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         commit(partial, path)
     except OSError as error:
-        raise WriteError(
-            f"cannot write {path}: {error.strerror or error}; what was there before is kept; make room and go on"
-        ) from error
+        kept = "what was there before is kept; make room and go on" if path.exists() else "make room and try again"
+        raise WriteError(f"cannot write {path}: {error.strerror or error}; {kept}") from error
     finally:
         partial.unlink(missing_ok=True)
 

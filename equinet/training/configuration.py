@@ -22,6 +22,7 @@ from equinet.models import load_model
 from equinet.training.checkpoint import AtomicCheckpointIO, Checkpoints
 from equinet.training.config_keys import changed_keys, check_key, given_keys, one_line, read_yaml
 from equinet.training.datamodule import AtomicDataModule
+from equinet.training.failures import explained, is_of_trainer
 from equinet.training.finetuning import FineTuning, parent_settings
 from equinet.training.history import History
 from equinet.training.loggers import LoggerName, finish_loggers, make_loggers
@@ -54,6 +55,14 @@ LINKED = {"seed_everything", "data.seed", "data.cutoff", "data.modals", "data.fi
 
 SHOWN_TRAINER_KEYS = ("accelerator", "devices", "num_nodes", "max_epochs", "max_steps", "max_time", "gradient_clip_val")
 """Of Lightning's many, those that --help explains."""
+
+COUNTED = (
+    "checkpoint_every_n_steps",
+    "trainer.accumulate_grad_batches",
+    "trainer.check_val_every_n_epoch",
+    "trainer.val_check_interval",
+)
+"""Keys that say after how many steps or epochs something happens; Lightning divides by them."""
 
 DESCRIPTION = """Train a potential on labelled structures. Every key of the configuration file can be given on the
 command line too; --device (cpu, cuda, cuda:N) and --dtype stand for trainer.accelerator and model.dtype. All of
@@ -187,6 +196,15 @@ class TrainCLI(LightningCLI):
             raise InputError("export: LAMMPS runs one level of theory, of several; export it later, with --modal NAME")
         check_precision(self.config.trainer.precision)
         check_strategy(self.config.trainer.strategy, compiled=self.config.model.compile)
+        if self.config.trainer.overfit_batches:
+            raise InputError(
+                "trainer.overfit_batches is not offered, as the order of batches is the data's; data.n_train trains on "
+                "few frames"
+            )
+        for key in COUNTED:
+            every = self.config[key]
+            if isinstance(every, (int, float)) and every <= 0:
+                raise InputError(f"{key} is {every}; it must be above 0, leave it out for the default")
         wanted = str(self.config.trainer.accelerator)
         if wanted in ("gpu", "cuda") and not torch.cuda.is_available():
             raise InputError(f"trainer.accelerator is {wanted}, but torch sees no GPU here; use cpu or auto")
@@ -205,9 +223,11 @@ class TrainCLI(LightningCLI):
             if self.first:
                 self.run.discard_unless_trained()
             raise
-        except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
+        except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
             if self.first:
                 self.run.discard_unless_trained()
+            if isinstance(error, TypeError) and not is_of_trainer(error):
+                raise
             raise InputError("trainer: " + " ".join(str(error).split())) from error
 
     def _trainer(self, run: RunDirectory, resumed: bool) -> Trainer:
@@ -244,7 +264,8 @@ class TrainCLI(LightningCLI):
             chosen.strategy = ShardedStrategy()
         chosen.callbacks = callbacks
         chosen.plugins = [*_as_list(chosen.plugins), AtomicCheckpointIO()]
-        chosen.logger = [*_as_list(chosen.logger or None), *make_loggers(self.config.loggers, run)] or False
+        loggers = make_loggers(self.config.loggers, run, self.first)
+        chosen.logger = [*_as_list(chosen.logger or None), *loggers] or False
         chosen.default_root_dir = str(run.path)
         return super().instantiate_trainer()
 
@@ -282,15 +303,23 @@ class TrainCLI(LightningCLI):
 
     def go_on_command(self) -> str:
         """What a user types to go on with this run."""
+        return f"equinet train --config {self._run_of_all().config} --resume auto"
+
+    def _go_on_sentence(self) -> str:
+        saved = self._run_of_all().last.exists()
+        return f"go on with: {self.go_on_command()}" if saved else "nothing was saved yet, start again"
+
+    def _run_of_all(self) -> RunDirectory:
+        """The run's folder as the first process has claimed it, which the others know when the training has begun."""
         assert self.run is not None
-        return f"equinet train --config {self.run.config} --resume auto"
+        return self.run if self.first else RunDirectory(self.model.run_path)
 
     def fit(self) -> RunDirectory:
         """Train; return where the results are.
 
         Raises:
-            InputError: a loss that is not finite, a checkpoint that does not fit the configuration or cannot be
-                written, a data worker that was killed.
+            InputError: a loss that is not finite, a checkpoint that cannot be written, or what
+                :func:`equinet.training.failures.explained` knows.
             StoppedBySignal: the run was told to stop, and has saved.
             KeyboardInterrupt: the user stopped the run.
         """
@@ -304,24 +333,11 @@ class TrainCLI(LightningCLI):
             if self.run.last.exists():
                 sys.stderr.write(f"go on with: {self.go_on_command()}\n")
             raise KeyboardInterrupt from error
-        except RuntimeError as error:
-            if self.checkpoint is not None and "state_dict" in str(error):
-                raise InputError(
-                    f"{self.checkpoint} does not fit the model of this configuration; keep the model's settings to "
-                    "resume, or start a new run without --ckpt_path"
-                ) from error
-            if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                reason = " ".join(str(error).split())[:200] or "no reason given"
-                raise InputError(
-                    f"torch {torch.__version__} cannot compile this training step ({type(error).__name__}: {reason}); "
-                    "train without model.compile"
-                ) from error
-            if "DataLoader worker" in str(error):
-                raise InputError(
-                    "a process that builds batches was killed, by the system if memory ran out; give fewer "
-                    f"data.num_workers or smaller batches. Go on with: {self.go_on_command()}"
-                ) from error
-            raise
+        except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
+            known = explained(error, self.checkpoint, self.trainer.world_size, self._go_on_sentence())
+            if known is None:
+                raise
+            raise known from error
         finally:
             finish_loggers(self.trainer.loggers)
             if self.first:

@@ -10,8 +10,14 @@ from equinet.training.run_directory import RunDirectory
 LoggerName = Literal["csv", "tensorboard", "wandb"]
 
 
-def make_loggers(names: Sequence[LoggerName], run: RunDirectory) -> list[Logger]:
-    """Build the loggers asked for; "csv" needs none."""
+def make_loggers(names: Sequence[LoggerName], run: RunDirectory, first: bool) -> list[Logger]:
+    """Build the loggers asked for; "csv" needs none.
+
+    Args:
+        names: of the loggers.
+        run: where to.
+        first: whether this process logs. The others have loggers that do nothing, and may not know the run yet.
+    """
     loggers: list[Logger] = []
     if "tensorboard" in names:
         from lightning.pytorch.loggers import TensorBoardLogger
@@ -20,11 +26,9 @@ def make_loggers(names: Sequence[LoggerName], run: RunDirectory) -> list[Logger]
     if "wandb" in names:
         from lightning.pytorch.loggers import WandbLogger
 
-        # under one identity a resumed run goes on in the same curves
+        identity = run.wandb_id() if first else None  # under one identity a resumed run goes on in the same curves
         loggers.append(
-            WandbLogger(
-                project="equinet", name=run.path.name, save_dir=str(run.path), id=run.wandb_id(), resume="allow"
-            )
+            WandbLogger(project="equinet", name=run.path.name, save_dir=str(run.path), id=identity, resume="allow")
         )
     return loggers
 

@@ -49,7 +49,7 @@ def check_strategy(name: Any, compiled: bool) -> None:
         compiled: whether the training step shall be.
 
     Raises:
-        InputError: weights shared out in another way than ours, or with a compiled step.
+        InputError: weights shared out in another way than ours, or with a compiled step; processes that are copies.
     """
     if name == SHARDED and compiled:
         raise InputError(
@@ -59,6 +59,11 @@ def check_strategy(name: Any, compiled: bool) -> None:
         raise InputError(
             f"trainer.strategy {name} is not offered; use {SHARDED} to share out weights, optimiser and average, "
             "or auto where they fit on each card"
+        )
+    if isinstance(name, str) and any(way in name for way in ("spawn", "fork", "notebook")):
+        raise InputError(
+            f"trainer.strategy {name} is not offered, as it hands a run that has begun to other processes; use auto or "
+            "ddp, whose processes read the configuration themselves"
         )
 
 

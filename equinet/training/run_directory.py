@@ -62,8 +62,9 @@ class RunDirectory:
             return
         for path in (self.config, self.provenance, self.split, self.path / "wandb_id"):
             path.unlink(missing_ok=True)
-        with suppress(OSError):  # something else lies in it
-            self.path.rmdir()
+        for folder in (self.last.parent, self.path):
+            with suppress(OSError):  # not there, or something else lies in it
+                folder.rmdir()
 
     def _outputs(self) -> list[Path]:
         return [self.config, self.provenance, self.metrics, self.model, self.path / "checkpoints"]

@@ -107,6 +107,24 @@ def test_two_processes_train_what_one_trains(tiny_config, tmp_path, mixed_file):
     assert load_model(two.model).provenance["training"]["step"] == load_model(one.model).provenance["training"]["step"]
 
 
+class KillSecondProcess(Callback):
+    """As the system does where memory runs out."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch == 1 and trainer.global_rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_process_is_one_line_of_the_other(tiny_config, tmp_path):
+    run = RunDirectory(tmp_path / "runs" / "tiny")
+    killer = ("--trainer.callbacks+", f"{Path(__file__).stem}.KillSecondProcess")
+    done = train_in_a_process(tiny_config, *TWO, *killer)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "another process of this run has ended or cannot be reached" in done.stderr
+    assert done.stderr.endswith(f"; go on with: equinet train --config {run.config} --resume auto\n")
+
+
 class SendSignal(Callback):
     """Send a signal to this process within a step."""
 

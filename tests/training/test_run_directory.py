@@ -1,10 +1,12 @@
+import errno
 import os
 
 import pytest
 
 from equinet.errors import InputError
 from equinet.files import replacing
-from equinet.training.run_directory import new_run, read_metrics, resumed_run
+from equinet.training.loggers import make_loggers
+from equinet.training.run_directory import RunDirectory, new_run, read_metrics, resumed_run
 
 
 def test_a_second_run_gets_a_folder_of_its_own(tmp_path):
@@ -73,6 +75,38 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         temporary.write_text("new")
     assert path.read_text() == "new"
     assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_first_write_that_fails_promises_nothing(tmp_path):
+    def fill_the_disk():
+        with replacing(tmp_path / "model"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(InputError, match=r"No space left on device; make room and try again$"):
+        fill_the_disk()
+
+
+def test_a_run_that_saved_nothing_gives_its_name_back(tmp_path):
+    run = new_run(tmp_path / "run")
+    run.last.parent.mkdir()  # where the first checkpoint could not be written
+    run.discard_unless_trained()
+    assert os.listdir(tmp_path) == []
+    run = new_run(tmp_path / "run")
+    run.last.parent.mkdir()
+    run.last.touch()
+    run.discard_unless_trained()
+    assert run.config.exists()
+    assert run.last.exists()
+
+
+def test_only_the_first_process_names_the_run_at_wandb(tmp_path, monkeypatch):
+    """The others do not know the run's folder yet, which may be another than the one asked for."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    other = RunDirectory(tmp_path)
+    assert len(make_loggers(["tensorboard", "wandb"], other, first=False)) == 2
+    assert os.listdir(tmp_path) == []
+    (logger,) = make_loggers(["wandb"], other, first=True)
+    assert logger.version == other.wandb_id()
 
 
 def test_metrics_without_some_values(tmp_path):

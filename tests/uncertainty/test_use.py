@@ -1,7 +1,10 @@
 """Error bars where they are used: the file, the calculator, guards in dynamics, the command line, training."""
 
 import json
+import os
 import shutil
+import signal
+import threading
 
 import ase.io
 import numpy as np
@@ -251,13 +254,22 @@ def test_members_differ_in_seed_and_frames(tmp_path):
         "--run_dir", "from/config/member-2", "--seed", "4", "--data.split_seed", "6",
     ]  # fmt: skip
     assert committee_plan(["--config", str(config)]) is None
+    subsets = ["--committee", "2", "--committee_subsets"]
     for arguments, message in (
         (["--committee", "1"], "2 or more"),
         (["--committee_subsets"], "is for committees"),
         (["--committee=3", "--ckpt_path", "last"], "--resume auto"),
+        ([*subsets, "--data.train_path", "a", "--data.val_path", "b"], "would have no effect.*data.n_train"),
+        ([*subsets, "--data.sample", "glycol", "--data.n_train", "null"], "would have no effect"),
     ):
         with pytest.raises(InputError, match=message):
             committee_plan(arguments)
+    for drawn in (
+        ["--data.sample", "glycol", "--data.train_path", "a"],
+        ["--data.val_path", "b", "--data.n_train", "9"],
+        ["--data.val_path", "b", "--data.val_path=null"],
+    ):
+        assert committee_plan([*subsets, *drawn]).subsets
 
 
 def test_folder_of_a_committee(tmp_path):
@@ -275,6 +287,38 @@ def test_a_failed_member_ends_the_committee(tmp_path, capfd):
     out, err = capfd.readouterr()
     assert "none.extxyz" in err
     assert out.count("member") == 1
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_member_stopped_as_it_starts(tmp_path, capfd, name):
+    """Before it listens to signals itself, which takes seconds."""
+    plan = committee_plan(["--committee", "2", "--data.n_train", "4", "--run_dir", str(tmp_path / "c d")])
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.Signals[name])).start()
+    assert train_committee(plan) == (128 + signal.Signals[name], [])
+    out, err = capfd.readouterr()
+    assert out == "member 1 of 2\n"
+    assert err == (
+        f"equinet: stopped by {name} in member 1 of 2; go on with the committee: equinet train --committee 2 "
+        f"--data.n_train 4 --run_dir '{tmp_path}/c d' --resume auto\n"
+    )
+    assert signal.getsignal(signal.Signals[name]) == signal.SIG_DFL
+
+
+def test_no_member_begins_after_a_signal(tmp_path, capfd, monkeypatch):
+    """Which came when the one before had taken its last step."""
+
+    def ends(self, command):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    monkeypatch.setattr("equinet.training.committee._Stop.run", ends)
+    plan = committee_plan(["--committee", "3", "--run_dir", str(tmp_path), "--resume", "auto"])
+    code, models = train_committee(plan)
+    assert (code, len(models)) == (143, 1)
+    out, err = capfd.readouterr()
+    assert out == "member 1 of 3\n"
+    assert "before member 2 of 3; go on" in err
+    assert err.count("--resume auto") == 1
 
 
 def test_committee_is_trained(made, tmp_path, capfd):
