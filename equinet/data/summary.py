@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ase.data import chemical_symbols
 
+from equinet.data.label_units import FileUnits
 from equinet.data.labels import ReadReport
 from equinet.data.statistics import Statistics
 from equinet.data.stress_check import StressCheck
@@ -54,6 +55,8 @@ def _of_file(report: ReadReport) -> list[str]:
         )
         if count
     ]
+    if report.units != FileUnits.text:
+        notes.append(f"units: {report.units}")
     return [f"{report.path}: {report.frames} frames; {', '.join(labels)}", *(f"  {note}" for note in notes)]
 
 
