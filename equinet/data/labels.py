@@ -50,6 +50,11 @@ class ReadReport:
     stress_ignored: int  # frames with a stress label but without three periodic directions
     units: str = FileUnits.text  # of the file
 
+    @property
+    def other_units(self) -> str | None:
+        """What the file is in, where that is not simply eV and Angstrom."""
+        return None if self.units == FileUnits.text else self.units
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         return asdict(self)

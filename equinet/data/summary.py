@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from ase.data import chemical_symbols
 
-from equinet.data.label_units import FileUnits
 from equinet.data.labels import ReadReport
 from equinet.data.statistics import Statistics
 from equinet.data.stress_check import StressCheck
@@ -55,8 +54,8 @@ def _of_file(report: ReadReport) -> list[str]:
         )
         if count
     ]
-    if report.units != FileUnits.text:
-        notes.append(f"units: {report.units}")
+    if report.other_units:
+        notes.append(f"units: {report.other_units}")
     return [f"{report.path}: {report.frames} frames; {', '.join(labels)}", *(f"  {note}" for note in notes)]
 
 
