@@ -101,7 +101,7 @@ def check_stress(records: Sequence[Record]) -> StressCheck:
     if check.verdict == NOT_DECIDABLE and size > PLAUSIBLE:
         said = (
             f"implausibly large, {size:.4g} eV/A^3 ({size * EV_PER_A3_IN_GPA:.4g} GPa) rms of the components; "
-            "labels must be in eV/A^3; are these in GPa or kB?"
+            "labels must be in eV/A^3, and unless pressures are as high as that these are in GPa or kB"
         )
         check = replace(check, verdict=said)
     if check.suspicious:
