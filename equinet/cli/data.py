@@ -10,7 +10,6 @@ from equinet.cli.options import add_seed, natural_number, positive_integer, verb
 from equinet.errors import InputError
 
 if TYPE_CHECKING:
-    from equinet.data import Record
     from equinet.data.store import Built, Manifest
 
 HELP = "build, describe, check and divide stores of labelled structures"
@@ -232,12 +231,15 @@ def _split(arguments: argparse.Namespace) -> int:
 
 def _stats(arguments: argparse.Namespace) -> int:
     from equinet.cli.progress import progress
-    from equinet.data import open_records
+    from equinet.data import open_records, reading
     from equinet.data.description import MAXIMUM_FRAMES, describe, draw_description
 
     if not 0 < arguments.cutoff < 100:
         raise InputError(f"--cutoff {arguments.cutoff} must be a length in Angstrom, such as 5")
-    records: Sequence[Record] = open_records(arguments.data)
+    records = open_records(arguments.data)
+    units = reading(records, arguments.data).other_units
+    if units:
+        print(f"{arguments.data}: units: {units}")
     with progress("reading", min(len(records), MAXIMUM_FRAMES)) as done:
         description = describe(records, arguments.cutoff, arguments.workers, done)
     print("\n".join(description.lines()))

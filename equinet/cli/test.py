@@ -149,11 +149,16 @@ def _test(
     """Read, predict and compare each data set."""
     from equinet.cli.progress import progress
     from equinet.data import read_records
-    from equinet.files import make_folder, sha256
+    from equinet.files import content_sha256, make_folder
     from equinet.training.evaluation import predict_records
     from equinet.training.report import compare_data_sets
 
     read = {name: read_records(path, keys) for name, path in files.items()}
+    for records in read.values():
+        if records.report.other_units:
+            _console().print(
+                f"{records.report.path}: units: {records.report.other_units}", soft_wrap=True, markup=False
+            )
     if arguments.report:
         make_folder(arguments.report)  # before the work starts
     predicted = []
@@ -162,7 +167,7 @@ def _test(
         tested = _of_modal(records.records, potential.provenance.get("modal"), arguments.modal_key, str(path))
         with progress(f"testing {name}", len(tested)) as done:
             frames = predict_records(potential, tested, arguments.batch_size, done)
-        digest = sha256(path) if path.is_file() else ""
+        digest = content_sha256(path) if path.exists() else ""
         predicted.append((name, digest, records.report, frames))
     return compare_data_sets(predicted, arguments.by)
 

@@ -8,6 +8,7 @@ from ase import Atoms
 from ase.io.formats import string2index
 
 from equinet.data.formats import FormatOptions, detect_format
+from equinet.data.label_units import FileUnits
 from equinet.errors import InputError
 
 
@@ -56,6 +57,12 @@ def iterate_unchecked(path: Path, options: FormatOptions, start: int = 0) -> Ite
         ) from error
     if frame < 0:
         raise InputError(f"{path}: holds no structures")
+
+
+def units_of(path: str | Path, options: FormatOptions | None = None) -> FileUnits:
+    """What the labels of a file or folder that is there are in, by its format and by what it says itself."""
+    kind = detect_format(Path(path), options or FormatOptions())
+    return FileUnits(kind.units, kind.units_of_keys(Path(path)))
 
 
 def read_atoms(

@@ -128,10 +128,11 @@ def refuse_unknown_keys(keys: LabelKeys, known: Iterable[str], path: str) -> Non
             raise InputError(_unknown_key(label, named, known, path))
 
 
-def option(label: Label) -> str:
-    """Return how a user names the key of a label."""
-    assert label in {field.name for field in fields(LabelKeys)}
-    return f"data.keys.{label}"
+def options_of(*labels: Label, value: str = "") -> str:
+    """Return how a user names the keys of labels; it depends on the verb."""
+    assert set(labels) <= {field.name for field in fields(LabelKeys)}
+    training, other = (", ".join(f"--{prefix}keys.{label}{value}" for label in labels) for prefix in ("data.", ""))
+    return f"{training} (equinet train) or {other} (equinet test, data build)"
 
 
 def _candidates(label: Label, key_sets: KeySets) -> list[_Candidate]:
@@ -163,7 +164,7 @@ def _automatic(label: Label, found: list[_Candidate], key_sets: KeySets, path: s
             have, others = (sum(key_sets[names] for names in frames) for frames in (covered, missing))
             raise InputError(
                 f"{path}: mixed {label} keys: {have} of {sum(key_sets.values())} frames have "
-                f"{' or '.join(chosen)!r}, {others} others only {rival.key!r}; name one with {option(label)}, "
+                f"{' or '.join(chosen)!r}, {others} others only {rival.key!r}; name one with {options_of(label)}, "
                 "or rename them"
             )
     return tuple(chosen)
@@ -186,7 +187,7 @@ def _same_calculation(
     if matching:
         raise InputError(
             f"{path}: the energy would come from {chosen['energy'][0]!r}, {label} from {chosen[label][0]!r}, "
-            f"though there is {matching[0].key!r}; name both: {option('energy')}, {option(label)}"
+            f"though there is {matching[0].key!r}; name both: {options_of('energy', label)}"
         )
 
 
@@ -194,4 +195,4 @@ def _unknown_key(label: Label, named: str, known: set[str], path: str) -> str:
     there = ", ".join(sorted(known)) or "none"
     near = difflib.get_close_matches(named, sorted(known), n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{path}: no frame has the key {named!r} given as {option(label)}; {hint}keys in the file: {there}"
+    return f"{path}: no frame has the key {named!r} given for the {label}; {hint}keys in the file: {there}"

@@ -20,11 +20,12 @@ from equinet.data.keys import (
     choose_keys,
     keys_of,
     may_be_label,
-    option,
+    options_of,
     other_candidates,
     refuse_unknown_keys,
     value_of,
 )
+from equinet.data.label_units import FileUnits, refuse_foreign_units
 from equinet.data.label_values import checked_label
 from equinet.data.record import Record
 from equinet.data.rivals import contradicts, free_energy_differs
@@ -47,6 +48,12 @@ class ReadReport:
     frames_with_virial: int  # from a stress or a virial
     free_energy_differs: int  # frames whose energy and free energy differ by more than 1 meV/atom
     stress_ignored: int  # frames with a stress label but without three periodic directions
+    units: str = FileUnits.text  # of the file
+
+    @property
+    def other_units(self) -> str | None:
+        """What the file is in, where that is not simply eV and Angstrom."""
+        return None if self.units == FileUnits.text else self.units
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -106,12 +113,20 @@ class LabelReader:
         path: the file, for messages.
         keys: names of the keys that hold the labels; None finds them (:mod:`equinet.data.keys`).
         tally: of the frames before, where the file was left in the middle.
+        units: of the file; None for ours.
     """
 
-    def __init__(self, path: str, keys: LabelKeys | None = None, tally: Tally | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        keys: LabelKeys | None = None,
+        tally: Tally | None = None,
+        units: FileUnits | None = None,
+    ) -> None:
         self.path = path
         self.keys = keys or LabelKeys()
         self.tally = tally or Tally()
+        self.units = units or FileUnits()
         self._named = {name for name in asdict(self.keys).values() if name is not None}
         self._chosen: dict[Label, tuple[str, ...]] | None = None
         self._rivals: dict[frozenset[str], list[tuple[Label, str]]] = {}
@@ -174,7 +189,7 @@ class LabelReader:
         for (label, rival, used), count in sorted(tally.rivals.items()):
             _warn(
                 f"{name}: {count} frames have another {label} under {rival!r} than under {used!r}, which is used; "
-                f"name one with {option(label)}"
+                f"name one with {options_of(label)}"
             )
         if tally.stress_ignored:
             _warn(
@@ -184,8 +199,8 @@ class LabelReader:
         if tally.unlabelled == tally.frames:
             raise InputError(
                 f"{name}: no frame has an energy, forces, stress or virial; keys in the file: "
-                f"{', '.join(sorted(tally.keys)) or 'none'}; name the right ones with {option('energy')}, "
-                f"{option('forces')}, {option('stress')}"
+                f"{', '.join(sorted(tally.keys)) or 'none'}; name the right ones with "
+                f"{options_of('energy', 'forces', 'stress')}"
             )
         if tally.unlabelled:
             _warn(f"{name}: {tally.unlabelled} of {tally.frames} frames carry no label and are left out")
@@ -206,11 +221,13 @@ class LabelReader:
             frames_with_virial=tally.with_virial,
             free_energy_differs=tally.free_energy_differs,
             stress_ignored=tally.stress_ignored,
+            units=self.units.text,
         )
 
     def _choice(self) -> dict[Label, tuple[str, ...]]:
         if self._chosen is None:
             self._chosen = choose_keys(self.tally.key_sets, self.keys, self.path)
+            refuse_foreign_units(self._chosen, self.units.of_keys, self.path)
         return self._chosen
 
     def _rivals_of(self, atoms: Atoms) -> list[tuple[Label, str]]:
@@ -234,7 +251,7 @@ class LabelReader:
         if differs and without:
             raise InputError(
                 f"{self.path}: mixed energy keys: {without} frames have {plain!r} only, and in {differs} others "
-                f"{free!r} and {plain!r} differ by more than 1 meV/atom; name one with {option('energy')}"
+                f"{free!r} and {plain!r} differ by more than 1 meV/atom; name one with {options_of('energy')}"
             )
 
 
@@ -255,7 +272,7 @@ def _record(atoms: Atoms, source: str, chosen: dict[Label, tuple[str, ...]]) -> 
         elif np.abs(virial - from_stress).max() > 0.01 * np.abs(virial).max() + 1e-3:
             raise InputError(
                 f"{source}: virial {used['virial']!r} and stress {used['stress']!r} disagree (virial "
-                f"= -volume * stress, in eV); switch one off: {option('stress')}=none or {option('virial')}=none"
+                f"= -volume * stress, in eV); switch one off: {options_of('stress', value='=none')}"
             )
     taken = {key for keys in chosen.values() for key in keys}
     return Record(

@@ -12,7 +12,7 @@ from equinet.data.store.manifest import MANIFEST
 from equinet.data.store.splits import open_split
 from equinet.data.store.store import Store
 from equinet.errors import InputError
-from equinet.files import sha256, whole_and_part
+from equinet.files import content_sha256, whole_and_part
 
 
 def open_records(path: str | Path, keys: LabelKeys | None = None) -> RecordSet | Store | Subset:
@@ -57,14 +57,14 @@ def store_of(records: Sequence[Record]) -> Store | None:
 
 
 def checksum(records: Sequence[Record], path: str | Path) -> str:
-    """SHA-256 of what was opened: of a file's bytes; of a store's manifest, which holds those of its shards.
+    """SHA-256 of what was opened: of a file or folder; of a store's manifest, which holds those of its shards.
 
     Args:
         records: as :func:`open_records` returned them.
         path: as it was given.
     """
     store = store_of(records)
-    return sha256(Path(path)) if store is None else store.fingerprint
+    return content_sha256(Path(path)) if store is None else store.fingerprint
 
 
 def reading(records: RecordSet | Store | Subset, path: str | Path) -> ReadReport:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
-from equinet.data.files import read_atoms
+from equinet.data.files import read_atoms, units_of
 from equinet.data.keys import LabelKeys
 from equinet.data.labels import LabelReader, ReadReport
 from equinet.data.record import Record
@@ -56,7 +56,7 @@ def read_records(path: str | Path, keys: LabelKeys | None = None, index: str | i
             that disagree.
     """
     frames = read_atoms(path, index)
-    reader = LabelReader(str(path), keys)
+    reader = LabelReader(str(path), keys, units=units_of(path))
     for _, atoms in frames:
         reader.observe(atoms)
     records = [reader.read(atoms, f"{path} frame {frame}") for frame, atoms in frames]

@@ -6,12 +6,13 @@ of the stress and of the forces (trapezoidal rule, so the error is of third orde
     dE = 1/2 (tau_1 + tau_2) : strain - 1/2 (F_1 + F_2) . displacement,      tau = volume * stress = -virial
 
 with the logarithmic strain and tau without the rotation between the two cells. Labels that are right give a slope
-label / energy of 1, a wrong sign -1, kB 1602 in place of eV/A^3.
+label / energy of 1, a wrong sign -1, kB 1602 in place of eV/A^3. Where the energies do not decide, the size does: no
+solid at ordinary conditions has stresses of eV/A^3.
 """
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from equinet.data.columns import columns_of, compositions
 from equinet.data.record import Record
 from equinet.errors import DataWarning
+from equinet.units import EV_PER_A3_IN_GPA
 
 SLOPES = {
     1.0: "right",
@@ -37,6 +39,9 @@ NOT_DECIDABLE = "not decidable"
 SLOPE_TOLERANCE = 0.15  # relative; the mistakes to tell apart are factors of -1, 160 and 1602
 MINIMUM_CORRELATION = 0.7
 MINIMUM_PAIRS = 5
+FEW_PAIRS = 2  # so many show a known mistake where ...
+NEARLY_PERFECT = 0.99  # ... the correlation is at least this: noise would have to hit the factor as well
+PLAUSIBLE = 1.0  # eV/A^3, rms of the components
 MINIMUM_CHANGE = 1e-4  # eV/atom, rms of the energy differences: what a basis that follows the cell costs in accuracy
 SAME_PLACE = 0.06  # Angstrom; largest displacement left after the strain, where forces account for its work
 SAME_PLACE_WITHOUT_FORCES = 0.002  # Angstrom
@@ -54,11 +59,11 @@ class StressCheck:
     pairs: int
     slope: float | None  # label / energy; None without pairs
     correlation: float | None
-    verdict: str  # a value of SLOPES, NOT_DECIDABLE, or what is odd
+    verdict: str  # a value of SLOPES, NOT_DECIDABLE, or what is odd, or implausible
 
     @property
     def suspicious(self) -> bool:
-        """Whether the labels contradict the energies."""
+        """Whether the labels contradict the energies, or are implausibly large without energies that confirm them."""
         return self.verdict not in (RIGHT, NOT_DECIDABLE)
 
     def line(self) -> str:
@@ -79,11 +84,12 @@ def check_stress(records: Sequence[Record]) -> StressCheck:
 
     Returns:
         The slope (least squares for the energy as the noisy quantity), the correlation, and the verdict. Labels that
-        contradict the energies also raise a DataWarning. "not decidable" when no frames of one structure differ by a
-        strain, or energies too noisy to tell.
+        contradict the energies, or are implausibly large where these do not decide, also raise a DataWarning.
+        "not decidable" when no frames of one structure differ by a strain, or energies too noisy to tell.
     """
     work, change = [], []
-    for group in _by_structure(records):
+    looked_at = list(_few(records))
+    for group in _by_structure(looked_at):
         for cluster in _by_fractional_coordinates(group):
             for first, second in _pairs(cluster):
                 result = _work_and_energy(first, second)
@@ -91,6 +97,13 @@ def check_stress(records: Sequence[Record]) -> StressCheck:
                     work.append(result[0])
                     change.append(result[1])
     check = _judge(np.array(work), np.array(change))
+    size = _rms([record.stress for record in looked_at if record.stress is not None])
+    if check.verdict == NOT_DECIDABLE and size > PLAUSIBLE:
+        said = (
+            f"implausibly large, {size:.4g} eV/A^3 ({size * EV_PER_A3_IN_GPA:.4g} GPa) rms of the components; "
+            "labels must be in eV/A^3, and unless pressures are as high as that these are in GPa or kB"
+        )
+        check = replace(check, verdict=said)
     if check.suspicious:
         warnings.warn(f"stress labels of {len(records)} frames: {check.line()}", DataWarning)
     return check
@@ -104,17 +117,24 @@ def _judge(work: NDArray[np.float64], change: NDArray[np.float64]) -> StressChec
     correlation = float(work @ change / np.sqrt((work @ work) * (change @ change)))
     slope = float((work @ work) / (work @ change)) if correlation else None
     noise = np.sqrt(np.mean(change**2)) < MINIMUM_CHANGE or abs(correlation) < MINIMUM_CORRELATION
-    if slope is None or pairs < MINIMUM_PAIRS or noise:
+    if slope is None or noise:
         return StressCheck(pairs, slope, correlation, NOT_DECIDABLE)
     nearest = min(SLOPES, key=lambda known: abs(slope / known - 1.0))
-    if abs(slope / nearest - 1.0) < SLOPE_TOLERANCE:
-        return StressCheck(pairs, slope, correlation, SLOPES[nearest])
-    return StressCheck(pairs, slope, correlation, "neither right nor a known mistake of sign or unit")
+    known = SLOPES[nearest] if abs(slope / nearest - 1.0) < SLOPE_TOLERANCE else None
+    if pairs < MINIMUM_PAIRS:
+        mistake = known not in (None, RIGHT) and pairs >= FEW_PAIRS and abs(correlation) > NEARLY_PERFECT
+        return StressCheck(pairs, slope, correlation, known if known and mistake else NOT_DECIDABLE)
+    return StressCheck(pairs, slope, correlation, known or "neither right nor a known mistake of sign or unit")
+
+
+def _rms(stresses: list[NDArray[np.float64]]) -> float:
+    """Root of the mean square of all components."""
+    return float(np.sqrt(np.mean(np.square(stresses)))) if stresses else 0.0
 
 
 def _by_structure(records: Sequence[Record]) -> Iterator[list[Record]]:
     groups: dict[bytes, list[Record]] = {}
-    for record in _few(records):
+    for record in records:
         if record.energy is not None and record.stress is not None:
             groups.setdefault(record.numbers.tobytes(), []).append(record)
     for group in groups.values():

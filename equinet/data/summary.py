@@ -54,6 +54,8 @@ def _of_file(report: ReadReport) -> list[str]:
         )
         if count
     ]
+    if report.other_units:
+        notes.append(f"units: {report.other_units}")
     return [f"{report.path}: {report.frames} frames; {', '.join(labels)}", *(f"  {note}" for note in notes)]
 
 

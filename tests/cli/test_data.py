@@ -92,7 +92,7 @@ def test_units_and_elements_are_asked_for_and_printed(run, fails, tmp_path):
     assert Store(tmp_path / "B")[0].energy == -1.0
     cfg = tmp_path / "train.cfg"
     cfg.write_text("BEGIN_CFG\nSize\n1\nAtomData: id type cartes_x cartes_y cartes_z\n1 0 0 0 0\nEnergy\n-2\nEND_CFG\n")
-    assert "name those of types 0, 1, ... with --elements" in fails("data", "build", cfg, "-o", tmp_path / "C")
+    assert "'equinet data build FILE --elements Si C ... -o STORE'" in fails("data", "build", cfg, "-o", tmp_path / "C")
     assert run("data", "build", cfg, "-o", tmp_path / "C", "--elements", "Si")[0] == 0
     assert Store(tmp_path / "C")[0].numbers.tolist() == [14]
 
@@ -143,3 +143,11 @@ def test_interrupted_by_the_keyboard_it_goes_on(run, fails, tmp_path, monkeypatc
     assert code == 0
     assert "300 structures" in out
     assert [shard.structures for shard in Store(tmp_path / "STORE").manifest.shards] == [50, 50, 50, 50, 100]
+
+
+def test_stats_say_what_is_converted(run, tmp_path):
+    path = tmp_path / "input.data"
+    path.write_text("begin\natom 0 0 0 H 0 0 0 0 0\natom 0 0 1.4 H 0 0 0 0 0\nenergy -1.17\ncharge 0\nend\n")
+    code, out, _ = run("data", "stats", path)
+    assert code == 0
+    assert out.startswith(f"{path}: units: Hartree, Bohr; converted to eV, Angstrom\n")

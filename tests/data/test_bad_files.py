@@ -117,7 +117,7 @@ def test_mixed_keys(tmp_path):
     second.info["REF_energy"] = -2.0
     message = refused(written(tmp_path, [first, second, second]))
     assert "mixed energy keys: 1 of 3 frames have 'energy', 2 others only 'REF_energy'" in message
-    assert "data.keys.energy" in message
+    assert "--data.keys.energy (equinet train) or --keys.energy (equinet test, data build)" in message
 
 
 def test_mixed_force_keys(tmp_path):
@@ -140,7 +140,7 @@ def test_named_key_that_no_frame_has(tmp_path):
     atoms = water(energy=-1.0)
     atoms.info["REF_energy"] = -2.0
     message = refused(written(tmp_path, [atoms]), LabelKeys(energy="REF_enrgy"))
-    assert "no frame has the key 'REF_enrgy' given as data.keys.energy; did you mean 'REF_energy'?" in message
+    assert "no frame has the key 'REF_enrgy' given for the energy; did you mean 'REF_energy'?" in message
     assert "keys in the file: REF_energy, energy" in message
 
 

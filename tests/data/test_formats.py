@@ -79,6 +79,8 @@ def test_deepmd_molecules_and_mixed_types(tmp_path):
     assert (first.numbers.tolist(), second.numbers.tolist()) == ([8, 1, 1], [1, 8])
     assert not first.pbc.any()
     assert first.virial is None
+    with pytest.raises(InputError, match=r"a folder of 2 DeePMD-kit systems \(deeper/other, system\); give one"):
+        read_records(tmp_path / "a")
     built = build_store([tmp_path / "a"], tmp_path / "STORE")
     assert [(b.report.frames, b.format) for b in built] == [(3, "DeePMD-kit npy"), (2, "DeePMD-kit npy")]
 
@@ -86,7 +88,9 @@ def test_deepmd_molecules_and_mixed_types(tmp_path):
 def test_deepmd_without_names_of_its_types(tmp_path):
     deepmd(tmp_path / "system", 1)
     (tmp_path / "system" / "type_map.raw").unlink()
-    with pytest.raises(InputError, match=r"no type_map\.raw says which elements its types are; give --elements"):
+    with pytest.raises(
+        InputError, match=r"no type_map\.raw says which elements its types are; name those .* --elements Si C"
+    ):
         read_records(tmp_path / "system")
     assert records_of(tmp_path / "system", elements=("Si", "C"))[0].numbers.tolist() == [6, 14, 6]
     with pytest.raises(InputError, match="atom type 1, but only 1 elements are named"):
@@ -129,6 +133,7 @@ def test_n2p2(tmp_path):
     path = tmp_path / "input.data"
     path.write_text("# made by hand\n\n" + N2P2)
     first, second = read_records(path)
+    assert read_records(path).report.units == "Hartree, Bohr; converted to eV, Angstrom"
     assert first.energy == pytest.approx(-2.0 * Hartree, rel=1e-12)
     np.testing.assert_allclose(first.cell, np.diag([10.0, 11.0, 12.0]) * Bohr, rtol=1e-12)
     np.testing.assert_allclose(first.positions[1], np.array([4.0, 5.0, 6.0]) * Bohr, rtol=1e-12)
@@ -206,7 +211,10 @@ def test_mtp(tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("2    1 ", "2    7 "), "frame 0: atom type 7 has no element; name those of types 0, 1, ... with --elements"),
+        (
+            ("2    1 ", "2    7 "),
+            "frame 0: atom type 7 has no element; name those of types 0, 1, ... in 'equinet data build",
+        ),
         (("PlusStress:", "Stress:"), "frame 0: Stress: has no sign that is agreed on"),
         (("    2\n Super", "    3\n Super"), "frame 0: not an MTP configuration"),
         (("END_CFG\n\nBEGIN_CFG", "BEGIN_CFG"), "a configuration begins before the last one has its END_CFG"),

@@ -7,7 +7,7 @@ import ase.io
 import numpy as np
 import pytest
 
-from equinet.data import LabelKeys, read_atoms, read_records
+from equinet.data import LabelKeys, build_store, read_atoms, read_records
 from equinet.errors import DataWarning, InputError
 from tests.data.frames import forces_of, silicon, slab, water, written
 
@@ -56,6 +56,44 @@ def test_database_in_foreign_units(tmp_path):
         database.write(water(), data={"energy": -76.0})
     with pytest.raises(InputError, match="energy in Hartree"):
         read_records(tmp_path / "rows.db")
+
+
+def schnetpack(path, energy="eV", forces="eV/Ang", length="Ang"):
+    """A database of SchNetPack, whose metadata say what it is in; labels under names of its own."""
+    with ase.db.connect(path) as database:
+        units = {"U0": energy, "F": forces, "dipole_moment": "Debye"}
+        database.metadata = {"_property_unit_dict": units, "_distance_unit": length}
+        database.write(water(), data={"U0": np.array([-76.0]), "F": forces_of(water()), "dipole_moment": np.ones(3)})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("units", "says"),
+    [
+        ({"energy": "Hartree"}, "rows.db: its metadata say U0 in Hartree, which is read as energy; convert to eV"),
+        ({"energy": "kcal/mol"}, "U0 in kcal/mol"),
+        ({"forces": "Hartree/Bohr"}, "F in Hartree/Bohr, which is read as forces"),
+        ({"length": "Bohr"}, "its metadata say lengths in Bohr; convert the file to Angstrom"),
+    ],
+)
+def test_database_in_foreign_units_under_any_name(tmp_path, units, says):
+    path, keys = schnetpack(tmp_path / "rows.db", **units), LabelKeys(energy="U0", forces="F")
+    with pytest.raises(InputError, match=says):
+        read_records(path, keys)
+    with pytest.raises(InputError, match=says):
+        build_store([path], tmp_path / "STORE", keys)
+
+
+@pytest.mark.parametrize("units", [("eV", "eV/Ang", "Ang"), (" ev ", "eV / Angstrom", "Å"), (None, 1.0, None)])
+def test_database_in_our_units_however_spelt(tmp_path, units):
+    (record,) = read_records(schnetpack(tmp_path / "rows.db", *units), LabelKeys(energy="U0", forces="F"))
+    assert record.energy == -76.0
+    np.testing.assert_array_equal(record.forces, forces_of(water()))
+
+
+def test_units_of_what_is_no_label_do_not_matter(tmp_path):
+    (record,) = read_records(schnetpack(tmp_path / "rows.db", energy="Hartree"), LabelKeys(forces="F"))
+    assert record.energy is None
 
 
 def test_forces_of_constrained_structures_are_not_zeroed(tmp_path):

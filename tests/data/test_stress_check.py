@@ -81,6 +81,40 @@ def test_wrong_labels(copper, factor, verdict):
     assert check.suspicious
 
 
+@pytest.mark.parametrize(
+    ("factor", "verdict"), [(-1.0, "the sign is flipped"), (-KBAR, "in kB, not eV/A^3, and the sign is flipped")]
+)
+def test_a_known_mistake_shows_in_few_pairs(copper, factor, verdict):
+    assert check_stress(copper[:3]).verdict == "not decidable"  # three pairs do not show that labels are right
+    with pytest.warns(DataWarning, match="stress labels of 3 frames"):
+        check = check_stress(scaled(copper[:3], factor))
+    assert (check.pairs, check.verdict) == (3, verdict)
+
+
+def test_few_pairs_of_noise_show_nothing(copper):
+    """Of 3 frames with random energies hardly any must look like a mistake."""
+    rng = np.random.default_rng(3)
+    frames = [[replace(r, energy=float(0.05 * rng.normal())) for r in copper[:3]] for _ in range(300)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        assert sum(check_stress(records).suspicious for records in frames) <= 3
+
+
+@pytest.mark.parametrize("factor", [KBAR, -KBAR, GPA])
+def test_implausibly_large(copper, factor):
+    with pytest.warns(DataWarning, match=r"implausibly large, .* eV/A\^3 .* labels must be in eV/A\^3"):
+        check = check_stress(scaled(copper[:1], factor))
+    assert check.suspicious
+    rms = np.sqrt(np.mean(np.square(factor * copper[0].stress)))
+    assert f"{rms:.4g} eV/A^3" in check.line()
+
+
+def test_large_stresses_that_the_energies_confirm_are_right():
+    dense = strained(EMT(), bulk("Cu", a=2.4, cubic=True), count=6)  # some 200 GPa and more
+    assert np.sqrt(np.mean([np.square(record.stress) for record in dense])) > 1.0
+    assert check_stress(dense).verdict == "right"
+
+
 def test_forces_account_for_small_displacements():
     crystal = bulk("Cu", cubic=True) * (2, 1, 1)
     records = strained(EMT(), crystal, rattle=0.004)

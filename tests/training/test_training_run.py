@@ -14,6 +14,7 @@ from ase.io import read, write
 
 from equinet.cli.main import main
 from equinet.data import build_store, read_records
+from equinet.files import content_sha256
 from equinet.models import load_model, read_header
 from equinet.training.evaluation import evaluate
 from equinet.training.run_directory import RunDirectory, read_metrics
@@ -244,3 +245,31 @@ def test_a_store_that_is_damaged_is_not_trained_on(tiny_config, copper_file, run
     assert train(tiny_config, "--data.train_path", store) == 1
     assert f"wrong checksum of {shard.name}: damaged after writing" in capsys.readouterr().err
     assert not run.exists()
+
+
+def test_a_folder_of_deepmd_kit_is_trained_on(tiny_config, run, copper_file, tmp_path, capsys):
+    frames = read(copper_file, ":")
+    folder = tmp_path / "system"
+    (folder / "set.000").mkdir(parents=True)
+    (folder / "type.raw").write_text("0\n" * len(frames[0]))
+    (folder / "type_map.raw").write_text("Cu\n")
+    arrays = {
+        "coord": [atoms.positions.ravel() for atoms in frames],
+        "box": [atoms.cell.array.ravel() for atoms in frames],
+        "energy": [atoms.get_potential_energy() for atoms in frames],
+        "force": [atoms.get_forces().ravel() for atoms in frames],
+        "virial": [-atoms.get_volume() * atoms.get_stress(voigt=False).ravel() for atoms in frames],
+    }
+    for name, values in arrays.items():
+        np.save(folder / "set.000" / f"{name}.npy", values)
+    options = ("--data.train_path", folder, "--trainer.max_epochs", 1)
+    assert train(tiny_config, *options) == 0
+    assert "units: eV, Angstrom; virial in eV" in capsys.readouterr().out
+    digest = json.loads((run / "provenance.json").read_text())["data"]["train"]["sha256"]
+    assert digest == content_sha256(folder)
+    assert main(["test", str(run / "model.safetensors"), str(folder), "--json", str(tmp_path / "e.json")]) == 0
+    assert json.loads((tmp_path / "e.json").read_text())["data"]["sha256"] == digest
+
+    np.save(folder / "set.000" / "energy.npy", np.array(arrays["energy"]) + 1.0)
+    assert train(tiny_config, *options, "--ckpt_path", run / "checkpoints" / "last.ckpt") == 1
+    assert "is not the train file this run began with" in capsys.readouterr().err

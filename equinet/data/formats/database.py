@@ -8,29 +8,38 @@ from ase import Atoms
 from ase.db import connect
 
 from equinet.data.formats.options import FormatOptions
+from equinet.data.label_units import normalized_unit
 from equinet.errors import InputError
 
-OUR_UNITS = {
-    "energy": ("eV",),
-    "forces": ("eV/Ang", "eV/Angstrom", "eV/A"),
-    "stress": ("eV/Ang^3", "eV/Ang**3", "eV/A^3", "eV/Ang/Ang/Ang"),
-}
-"""What SchNetPack's databases may say of the labels that are looked for without being named."""
+ANGSTROM = ("", "1", "1.0", "a")
 
 
 def read(path: Path, options: FormatOptions, start: int) -> Iterator[Atoms]:
     """Structures of a SQLite database from row ``start`` on.
 
     Raises:
-        InputError: its metadata name other units than ours.
+        InputError: its metadata (SchNetPack's) name another unit of length than ours.
     """
     with connect(path, serial=True) as database:
-        units = (database.metadata or {}).get("_property_unit_dict", {})
-        foreign = {name: unit for name, unit in units.items() if unit not in OUR_UNITS.get(name, (unit,))}
-        if foreign:
-            said = ", ".join(f"{name} in {unit}" for name, unit in sorted(foreign.items()))
-            raise InputError(f"{path}: its metadata say {said}; convert to eV and Angstrom first")
+        _refuse_lengths(path, database)
         yield from map(_atoms, _rows(database, start))
+
+
+def units_of_keys(path: Path) -> dict[str, str]:
+    """Unit of each key as the metadata of a SQLite database say it (SchNetPack's do); {} where they do not."""
+    try:
+        with connect(path, serial=True) as database:
+            metadata = database.metadata or {}
+    except Exception:  # sqlite3's, ASE's, JSON's: reading the file will say what is wrong
+        return {}
+    units = metadata.get("_property_unit_dict") or {}
+    return {str(name): "" if unit is None else str(unit) for name, unit in units.items()}
+
+
+def _refuse_lengths(path: Path, database: Any) -> None:
+    unit = (database.metadata or {}).get("_distance_unit")
+    if normalized_unit("" if unit is None else str(unit)) not in ANGSTROM:
+        raise InputError(f"{path}: its metadata say lengths in {unit}; convert the file to Angstrom and eV first")
 
 
 def read_lmdb(path: Path, options: FormatOptions, start: int) -> Iterator[Atoms]:

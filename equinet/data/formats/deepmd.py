@@ -13,8 +13,10 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers
 
-from equinet.data.formats.options import FormatOptions
+from equinet.data.formats.options import NAME_ELEMENTS, FormatOptions
 from equinet.errors import InputError
+
+SHOWN_SYSTEMS = 5
 
 
 def read(path: Path, options: FormatOptions, start: int) -> Iterator[Atoms]:
@@ -29,6 +31,13 @@ def read(path: Path, options: FormatOptions, start: int) -> Iterator[Atoms]:
             raise InputError(
                 f"{path}: a folder of {len(trajectories)} trajectories of equinet md; give one of them, such as "
                 f"{trajectories[0]}"
+            )
+        systems = sorted(str(file.parent.relative_to(path)) for file in path.rglob("type.raw"))
+        if systems:
+            shown = ", ".join(systems[:SHOWN_SYSTEMS]) + (", ..." if len(systems) > SHOWN_SYSTEMS else "")
+            raise InputError(
+                f"{path}: a folder of {len(systems)} DeePMD-kit systems ({shown}); give one of them, or make a store "
+                f"of all with 'equinet data build {path} -o STORE' and use the store"
             )
         raise InputError(f"{path}: a folder without type.raw is no DeePMD-kit system; give a file, or such a folder")
     sets = sorted(folder for folder in path.glob("set.*") if folder.is_dir())
@@ -48,10 +57,12 @@ def _numbers_of_types(path: Path, options: FormatOptions) -> np.ndarray:
     if (path / "type_map.raw").is_file():
         names = (path / "type_map.raw").read_text(encoding="utf-8").split()
     if not names:
-        raise InputError(f"{path}: no type_map.raw says which elements its types are; give --elements")
+        raise InputError(f"{path}: no type_map.raw says which elements its types are; {NAME_ELEMENTS}")
     unknown = [name for name in names if name not in atomic_numbers]
     if unknown:
-        raise InputError(f"{path}: the type {unknown[0]!r} is no element; correct type_map.raw or --elements")
+        raise InputError(
+            f"{path}: the type {unknown[0]!r} is no element; correct type_map.raw, or without one {NAME_ELEMENTS}"
+        )
     return np.array([atomic_numbers[name] for name in names])
 
 

@@ -1,6 +1,6 @@
 """Which format a file or folder is in, and who reads it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ class Format:
     name: str
     read: Reader
     units: str = "eV, Angstrom"  # of the labels in the file
+    units_of_keys: Callable[[Path], Mapping[str, str]] = lambda path: {}  # as a file itself says them
 
 
 def detect_format(path: Path, options: FormatOptions) -> Format:
@@ -36,7 +37,7 @@ def detect_format(path: Path, options: FormatOptions) -> Format:
     if {".xyz", ".extxyz"} & set(path.suffixes):
         return Format("extended XYZ", extxyz.read)
     if path.suffix == ".db":
-        return Format("ASE database", database.read)
+        return Format("ASE database", database.read, units_of_keys=database.units_of_keys)
     if path.suffix == ".aselmdb":
         return Format("ASE database in LMDB", database.read_lmdb)
     if path.suffix in torchsim_hdf5.SUFFIXES:

@@ -16,7 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers
 from ase.io.formats import open_with_compression
 
-from equinet.data.formats.options import FormatOptions
+from equinet.data.formats.options import NAME_ELEMENTS, FormatOptions
 from equinet.errors import InputError
 
 VOIGT = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
@@ -126,7 +126,7 @@ def _number(kind: str, elements: tuple[str, ...]) -> int:
     """Atomic number of a type: a number that ``elements`` translates, or a symbol."""
     if kind.isdecimal():
         if int(kind) >= len(elements):
-            raise InputError(f"atom type {kind} has no element; name those of types 0, 1, ... with --elements")
+            raise InputError(f"atom type {kind} has no element; {NAME_ELEMENTS}")
         kind = elements[int(kind)]
     if kind not in atomic_numbers:
         raise InputError(f"{kind!r} is no element")

@@ -7,6 +7,12 @@ Units = Literal["atomic", "metal"]
 """Hartree and Bohr, or eV and Angstrom."""
 
 
+NAME_ELEMENTS = (
+    "name those of types 0, 1, ... in 'equinet data build FILE --elements Si C ... -o STORE', and use the store"
+)
+"""For messages: other verbs than ``data build`` have no such option."""
+
+
 @dataclass(frozen=True)
 class FormatOptions:
     """What files of some formats do not say themselves.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from equinet import __version__
-from equinet.data.files import iterate_atoms
+from equinet.data.files import iterate_atoms, units_of
 from equinet.data.formats import FormatOptions, detect_format
 from equinet.data.keys import LabelKeys
 from equinet.data.labels import LabelReader, ReadReport, Tally
@@ -147,7 +147,7 @@ class _Build:
             else:  # the file, or how it is to be read, has changed: it starts again
                 self._take_out(number)
         self.inputs[number:] = [entry]
-        reader = LabelReader(entry.path, entry.keys, tally)
+        reader = LabelReader(entry.path, entry.keys, tally, units_of(source, entry.options))
         try:
             for frame, atoms in iterate_atoms(source, entry.options, tally.frames):
                 reader.observe(atoms)
