@@ -201,7 +201,7 @@ def test_what_no_part_is_called():
             freeze(potential, [name])
     with pytest.raises(InputError, match=r"did you mean layers\.\d\? .* layers.0 to layers.2, also with .radial"):
         freeze(potential, ["layers.3"])
-    with pytest.raises(InputError, match="freeze names 'zbl', which is no part of the model; There are embedding"):
+    with pytest.raises(InputError, match="freeze names 'zbl', which is no part of the model; there are embedding"):
         freeze(potential, ["zbl"])
     with pytest.raises(InputError, match=r"finetune.lr_factors names 'head', which is no part"):
         parameter_groups(potential, 0.01, {"head": 2.0}, "finetune.lr_factors")
